@@ -1,0 +1,1 @@
+"""Procedural colons and scenes with known depth."""
