@@ -1,3 +1,41 @@
-"""Numbers for tests in which nothing is symmetric, so that a swap cannot hide."""
+"""Cameras and places for tests; nothing is symmetric, so that a swap cannot hide."""
+
+import torch
+from torch import Tensor
+
+from colondepth.cameras import Camera
 
 H, W, FX, FY, CX, CY = 36, 48, 40.0, 44.0, 23.3, 17.6
+
+# DurrLab/C3VD, cfhq190l_omnidirectional_params, as quoted by its users.
+C3VD = Camera.omnidirectional(
+    polynomial=(769.2436, 0, -8.12770624e-4, 6.25674244e-7, -1.19662182e-9),
+    cx=678.544839,
+    cy=542.975888,
+    height=1080,
+    width=1350,
+    stretch=(0.99998688, 2.88273830e-3, -2.96316513e-3),
+)
+
+
+def cameras() -> dict[str, Camera]:
+    """One camera of every kind, small, each float64 and without batch axes."""
+    size = {"height": H, "width": W, "cx": CX, "cy": CY}
+    return {
+        "pinhole": Camera.pinhole(fx=FX, fy=FY, **size),
+        "brown": Camera.pinhole(
+            fx=FX, fy=FY, distortion=(-0.31, 0.12, 1.1e-3, -2.3e-3, -0.02), **size
+        ),
+        "fisheye": Camera.fisheye(fx=26, fy=27, distortion=(0.05, -0.02, 0.01, -0.002), **size),
+        "omnidirectional": C3VD.resized(H, W),
+    }
+
+
+def at(x_mm: float, y_mm: float, z_mm: float, *, yaw_rad: float = 0.0) -> Tensor:
+    """Return world_from_camera of a camera at a place, turned about its y axis, (4, 4)."""
+    angle = torch.tensor(yaw_rad, dtype=torch.float64)
+    world_from_camera = torch.eye(4, dtype=torch.float64)
+    world_from_camera[0, 0] = world_from_camera[2, 2] = angle.cos()
+    world_from_camera[0, 2], world_from_camera[2, 0] = angle.sin(), -angle.sin()
+    world_from_camera[:3, 3] = torch.tensor([x_mm, y_mm, z_mm], dtype=torch.float64)
+    return world_from_camera
