@@ -1,1 +1,4 @@
-"""Depth, the colon wall and its cameras, from colonoscopy images. Research software, not for diagnosis."""
+"""Depth, the colon wall and its cameras, from colonoscopy images.
+
+Research software, not for diagnosis.
+"""

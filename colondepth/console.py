@@ -44,7 +44,7 @@ def progress() -> "Progress":
 
 @contextmanager
 def resumable(cure: str) -> Iterator[None]:
-    """Say `cure` when Ctrl-C ends the block, for example "the same command goes on at frame 120"."""
+    """Say `cure` when Ctrl-C ends the block, as in "the same command goes on at frame 120"."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from colondepth.cameras import Camera, Pinhole, pixel_grid, safe_norm
 from colondepth.errors import DataError
-from colondepth.motion import transform
+from colondepth.motion import require_rigid, transform
 from colondepth.shapes import require_float, require_shapes
 
 # Two rays nearer than this are one ray; a pixel of a 4K endoscope sees 4e-4.
@@ -72,12 +72,13 @@ def reproject(
     """
     target_camera = target_camera or camera
     require_shapes(
-        depth_mm=(depth_mm[..., 0, 0, 0], "*B"), target_from_source=(target_from_source, "*B 4 4")
+        depth_mm=(depth_mm, "*B 1 H W"), target_from_source=(target_from_source, "*B 4 4")
     )
-    source_points = unproject(depth_mm, camera)
-    points = transform(target_from_source.to(source_points), source_points)  # (*B, H, W, 3)
-    target_camera = target_camera.to(depth_mm)
-    pixels, in_front = target_camera.project(points)
+    require_rigid(target_from_source=target_from_source)
+    points = unproject(depth_mm, camera)
+    batch = torch.broadcast_shapes(points.shape[:-3], target_from_source.shape[:-2])
+    points = transform(target_from_source.to(points), points.expand(*batch, *points.shape[-3:]))
+    pixels, in_front = target_camera.to(depth_mm).project(points)
     lands = in_front & target_camera.contains(pixels) & (depth_mm[..., 0, :, :] > 0)
     return pixels, points[..., None, :, :, 2], lands[..., None, :, :]
 
@@ -95,9 +96,7 @@ def rigid_flow(
         Flow in pixels from source to target (*B, 2, H, W), 0 where it is not known, and `lands`
         (*B, 1, H, W) as in `reproject`.
     """
-    pixels, _, lands = reproject(
-        depth_mm, camera, target_from_source, target_camera=target_camera
-    )
+    pixels, _, lands = reproject(depth_mm, camera, target_from_source, target_camera=target_camera)
     height, width = depth_mm.shape[-2:]
     flow = (pixels - pixel_grid(height, width, like=pixels)).movedim(-1, -3)  # (*B, 2, H, W)
     return torch.where(lands, flow, torch.zeros_like(flow)), lands

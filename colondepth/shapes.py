@@ -57,8 +57,8 @@ def require_float(**tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise DataError(
-                f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, expected a floating type;"
-                " convert it to its unit first (an 8-bit image: x.float() / 255)"
+                f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, expected a floating"
+                " type; convert it to its unit first (an 8-bit image: x.float() / 255)"
             )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from colondepth.cameras import Camera
 from colondepth.geometry import depth_from_distance, pixels_from_flow
-from colondepth.motion import inverse
+from colondepth.motion import inverse, require_rigid
 from colondepth.shapes import require_float, require_shapes
 
 
@@ -40,7 +40,8 @@ def triangulate(
     size = require_shapes(
         flow_px=(flow_px, "*B 2 H W"), target_from_source=(target_from_source, "*B 4 4")
     )
-    require_float(flow_px=flow_px, target_from_source=target_from_source)
+    require_float(flow_px=flow_px)
+    require_rigid(target_from_source=target_from_source)
     camera = camera.to(flow_px)
     target_camera = (target_camera or camera).to(flow_px)
     source_from_target = inverse(target_from_source.to(flow_px))

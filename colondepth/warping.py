@@ -31,6 +31,7 @@ def sample(values: Tensor, pixels: Tensor, *, lookup: Lookup) -> tuple[Tensor, T
     Args:
         values: a map, shape (*B, C, H, W); any dtype for nearest.
         pixels: where to look, (u, v), shape (*B, H2, W2, 2); NaN is outside.
+        lookup: how to find a value between pixel centres.
 
     Returns:
         Values (*B, C, H2, W2), differentiable in `values` and, if bilinear, in `pixels`; and

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import C3VD, CX, CY, FX, FY, H, W, cameras
 from torch.testing import assert_close
 
 from colondepth.cameras import Camera, Fisheye, Omnidirectional, Pinhole, pixel_grid, stack
 from colondepth.errors import DataError, ShapeError
-from scenes import C3VD, CX, CY, FX, FY, H, W, cameras
 
 BROWN = (-0.31, 0.12, 1.1e-3, -2.3e-3, -0.02)
 KANNALA = (0.05, -0.02, 0.01, -0.002)

@@ -73,11 +73,19 @@ class Camera:
         height: int,
         width: int,
         distortion: Sequence[float] | Tensor = (0, 0, 0, 0, 0),
+        calibrated: bool = True,
     ) -> Self:
         """Make a pinhole camera; `distortion` is k1, k2, p1, p2, k3 as OpenCV orders them."""
         linear, centre = _axes(fx, fy, cx, cy)
         bends = _coefficients(distortion, count=5, like=centre)
-        return cls(lens=Pinhole(bends), linear=linear, centre=centre, height=height, width=width)
+        return cls(
+            lens=Pinhole(bends),
+            linear=linear,
+            centre=centre,
+            height=height,
+            width=width,
+            calibrated=calibrated,
+        )
 
     @classmethod
     def fisheye(
@@ -90,11 +98,19 @@ class Camera:
         height: int,
         width: int,
         distortion: Sequence[float] | Tensor = (0, 0, 0, 0),
+        calibrated: bool = True,
     ) -> Self:
         """Make a Kannala-Brandt camera; `distortion` is k1 to k4 as `cv2.fisheye` orders them."""
         linear, centre = _axes(fx, fy, cx, cy)
         bends = _coefficients(distortion, count=4, like=centre)
-        return cls(lens=Fisheye(bends), linear=linear, centre=centre, height=height, width=width)
+        return cls(
+            lens=Fisheye(bends),
+            linear=linear,
+            centre=centre,
+            height=height,
+            width=width,
+            calibrated=calibrated,
+        )
 
     @classmethod
     def omnidirectional(
@@ -123,10 +139,15 @@ class Camera:
     def assumed(cls, height: int, width: int) -> Self:
         """Make the stated guess for images without calibration: see `ASSUMED_FIELD_RAD`."""
         focal = hypot(height - 1, width - 1) / ASSUMED_FIELD_RAD if height * width > 1 else 1.0
-        camera = cls.fisheye(
-            fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2, height=height, width=width
+        return cls.fisheye(
+            fx=focal,
+            fy=focal,
+            cx=(width - 1) / 2,
+            cy=(height - 1) / 2,
+            height=height,
+            width=width,
+            calibrated=False,
         )
-        return replace(camera, calibrated=False)
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -205,9 +226,7 @@ class Camera:
                 f" {self.height}x{self.width}"
             )
         offset = self.centre.new_tensor([-left, -top])
-        return self.remapped(
-            torch.eye(2, dtype=offset.dtype), offset, height=height, width=width
-        )
+        return self.remapped(torch.eye(2, dtype=offset.dtype), offset, height=height, width=width)
 
     def turned(self, turn: Tensor) -> Self:
         """Turn or mirror the camera's own x and y axes: the same pixels, new coordinates.

@@ -6,8 +6,8 @@
     .yaml .yml .xml      OpenCV: camera_matrix (or K), distortion_coefficients (or D), image_width,
                          image_height; `fisheye_model: 1` (OpenCV's own mark) makes it a fisheye
     .txt .ini with names C3VD: width, height, cx, cy, a0 to a4, c, d, e, one a line
-    .txt with 9 numbers  SimCol3D: the 3x3 matrix row by row, or the scrambled "fx 0 fy 0 cx cy 0 0 1"
-                         that was published; the size must be given
+    .txt with 9 numbers  SimCol3D: the 3x3 matrix row by row, or "fx 0 fy 0 cx cy 0 0 1" as it was
+                         published; the size must be given
 
 Numbers are kept as they stand: whole pixel numbers are taken for pixel centres in all of them.
 """
@@ -266,9 +266,7 @@ def _from_c3vd(text: str, path: Path) -> Camera:
     if not named:
         named = dict(zip(_C3VD_NAMES, _numbers(text), strict=True))
     if "g" in named:
-        named |= {
-            new: named[old] for old, new in _C3VD_OLD_STRETCH.items() if old in named
-        }
+        named |= {new: named[old] for old, new in _C3VD_OLD_STRETCH.items() if old in named}
     named.setdefault("a1", "0")  # the model's a1 is 0 and often left out
     if missing := [name for name in _C3VD_NAMES if name not in named]:
         raise DataError(f"{path} lacks {missing}; a C3VD camera has {list(_C3VD_NAMES)}")

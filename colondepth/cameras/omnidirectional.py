@@ -15,7 +15,7 @@ from torch import Tensor
 from colondepth.cameras.lens import Lens, lift, points_or_forward, safe_norm
 from colondepth.cameras.solve import increasing_until, solve_increasing
 
-# How far out the polynomial is followed, in units of a0: an equidistant lens is behind itself there.
+# How far out the polynomial is followed, in units of a0; an equidistant lens ends there.
 FARTHEST = pi
 
 
@@ -62,7 +62,9 @@ class Omnidirectional(Lens):
 
     def _height(self, radius: Tensor) -> tuple[Tensor, Tensor]:
         """Scaramuzza et al. (2006), eq. 6, and its slope."""
-        a0, a1, a2, a3, a4 = lift(self.polynomial, radius.ndim - self.polynomial.ndim + 1).unbind(-1)
+        a0, a1, a2, a3, a4 = lift(self.polynomial, radius.ndim - self.polynomial.ndim + 1).unbind(
+            -1
+        )
         value = a0 + radius * (a1 + radius * (a2 + radius * (a3 + radius * a4)))
         return value, a1 + radius * (2 * a2 + radius * (3 * a3 + radius * 4 * a4))
 
