@@ -1,1 +1,1 @@
-"""The commands of the `colondepth` package, one file each; they import what they use when they run."""
+"""The commands of this package, one file each; they import what they use when they run."""
