@@ -153,7 +153,7 @@ def _albedo(points_mm: Tensor) -> Tensor:
     broad = torch.sin(0.31 * x + 0.17 * z) + torch.sin(0.29 * y - 0.23 * z + 1.3)
     fine = torch.sin(0.9 * x - 0.7 * y + 0.8 * z) * torch.sin(0.6 * y + 1.1 * z + 0.4)
     shade = 0.75 + 0.08 * broad + 0.09 * fine
-    tint = points_mm.new_tensor([0.85, 0.48, 0.42])
+    tint: Tensor = points_mm.new_tensor([0.85, 0.48, 0.42])
     return shade[..., None] * tint
 
 

@@ -198,7 +198,7 @@ class Camera:
         return (linear @ plane[..., None])[..., 0] + centre, in_front
 
     def contains(self, pixels: Tensor) -> Tensor:
-        """Return True for pixels (..., 2) that lie on the image, edges of border pixels included."""
+        """Return True for pixels (..., 2) on the image, out to the edges of its border pixels."""
         u, v = pixels.unbind(dim=-1)
         return (u >= -0.5) & (u <= self.width - 0.5) & (v >= -0.5) & (v <= self.height - 0.5)
 

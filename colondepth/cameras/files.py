@@ -45,7 +45,15 @@ _SUFFIXES = {
     ".yml": CameraForm.OPENCV,
     ".xml": CameraForm.OPENCV,
 }
-_MODELS = {"pinhole": Pinhole, "fisheye": Fisheye, "omnidirectional": Omnidirectional}
+_MODELS: dict[str, type[Pinhole | Fisheye | Omnidirectional]] = {
+    "pinhole": Pinhole,
+    "fisheye": Fisheye,
+    "omnidirectional": Omnidirectional,
+}
+    "pinhole": Pinhole,
+    "fisheye": Fisheye,
+    "omnidirectional": Omnidirectional,
+}
 _JSON_NUMBERS = ("height", "width", "fx", "fy", "cx", "cy")
 _C3VD_NAMES = ("width", "height", "cx", "cy", "a0", "a1", "a2", "a3", "a4", "c", "d", "e")
 # C3VD's first release called the stretch e, f, g; the order is the same.
@@ -162,10 +170,10 @@ def _from_json(text: str, path: Path) -> Camera:
 def _to_json(camera: Camera, path: Path) -> None:
     (fx, xy), (yx, fy) = camera.linear.tolist()
     cx, cy = camera.centre.tolist()
-    names = {lens: name for name, lens in _MODELS.items()}
+    model = next(name for name, kind in _MODELS.items() if isinstance(camera.lens, kind))
     terms = "polynomial" if isinstance(camera.lens, Omnidirectional) else "distortion"
     fields: dict[str, Any] = {
-        "model": names[type(camera.lens)],
+        "model": model,
         "height": camera.height,
         "width": camera.width,
         **{"fx": fx, "fy": fy, "cx": cx, "cy": cy, "shear": [xy, yx]},
@@ -303,7 +311,7 @@ def _from_simcol3d(text: str, path: Path, size: tuple[int, int] | None) -> Camer
     if size is None:
         raise DataError(
             f"{path} does not say how large its images are; pass size=(height, width), which is"
-            " (475, 475) for SimCol3D"
+            " (475, 475) for SimCol3D (--size 475x475 on the command line)"
         )
     # The published cam.txt is "fx 0 fy 0 cx cy 0 0 1", not the matrix row by row that its README
     # promises. Repaired copies exist, so the reading whose centre is nearer the image's is taken.

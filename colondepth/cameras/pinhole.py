@@ -112,4 +112,5 @@ class Pinhole(Lens):
 
 def _unit(ideal: Tensor) -> Tensor:
     ray = torch.cat([ideal, torch.ones_like(ideal[..., :1])], dim=-1)
-    return ray / ray.norm(dim=-1, keepdim=True)
+    length: Tensor = ray.norm(dim=-1, keepdim=True)
+    return ray / length

@@ -1,0 +1,5 @@
+"""Entry point of `python -m colondepth`."""
+
+from colondepth.cli import main
+
+main()
