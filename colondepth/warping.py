@@ -49,7 +49,8 @@ def sample(values: Tensor, pixels: Tensor, *, lookup: Lookup) -> tuple[Tensor, T
     def at(rows: Tensor, columns: Tensor) -> Tensor:
         index = (rows * width + columns).expand(*batch, *u.shape[-2:]).flatten(start_dim=-2)
         index = index[..., None, :].expand(*batch, size["C"], -1)
-        return flat.gather(-1, index).unflatten(-1, u.shape[-2:])  # (*B, C, H2, W2)
+        found: Tensor = flat.gather(-1, index).unflatten(-1, u.shape[-2:])  # (*B, C, H2, W2)
+        return found
 
     if lookup is Lookup.NEAREST:
         found = at((v.detach() + 0.5).floor().long(), (u.detach() + 0.5).floor().long())

@@ -50,10 +50,6 @@ _MODELS: dict[str, type[Pinhole | Fisheye | Omnidirectional]] = {
     "fisheye": Fisheye,
     "omnidirectional": Omnidirectional,
 }
-    "pinhole": Pinhole,
-    "fisheye": Fisheye,
-    "omnidirectional": Omnidirectional,
-}
 _JSON_NUMBERS = ("height", "width", "fx", "fy", "cx", "cy")
 _C3VD_NAMES = ("width", "height", "cx", "cy", "a0", "a1", "a2", "a3", "a4", "c", "d", "e")
 # C3VD's first release called the stretch e, f, g; the order is the same.

@@ -1,0 +1,460 @@
+"""Dictionary transforms after MONAI's convention: they move views and keep their geometry true.
+
+A name ends in d, keys come first, `allow_missing_keys` last, and a new dictionary comes out. The
+arithmetic lives in `remapping`, `masks` and `undistortion`; here the keys are walked. A view is one
+frame: maps (C, H, W), one camera. Transforms compose in `monai.transforms.Compose`; the invertible
+ones undo themselves, camera included, so that a prediction made on the changed view can be carried
+back: put it into the dictionary under its key and call `inverse`.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+from monai.transforms.inverse import InvertibleTransform
+
+from colondepth.cameras import Camera
+from colondepth.errors import DataError
+from colondepth.masks import find_aperture, find_specular, find_text
+from colondepth.remapping import (
+    crop_view,
+    flip_view,
+    move_view,
+    resize_view,
+    see_through,
+    turn_matrix,
+    uncrop_view,
+)
+from colondepth.undistortion import pinhole_for
+from colondepth.views import MapKind
+
+ViewDict = dict[Hashable, Any]
+Kinds = Mapping[str, MapKind]
+
+# Where a view keeps what has been done to it, last at the end.
+UNDO_KEY = "undo"
+
+
+class _Step(NamedTuple):
+    """What was done to a view, by whom, and what it takes to undo it."""
+
+    transform: str
+    before: dict[str, Any]
+
+
+class ResizeViewd(MapTransform, InvertibleTransform):
+    """Resize the maps of a view.
+
+    Args:
+        keys: maps to resize, of one common size.
+        size: the new (height, width).
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: tuple[int, int],
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if min(size) < 1:
+            raise DataError(f"size is {size}, expected a height and a width of 1 or more")
+        self.size = size
+        self.kinds = kinds or {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a resized copy of `data`."""
+        keys = _present(self, data)
+        before = {"size": _size(data, keys)}
+        return _done(self, data, resize_view(data, keys, self.size, kinds=self.kinds), before)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Resize back; what shrinking lost stays lost."""
+        view, before = _undone(self, data)
+        return resize_view(view, _present(self, view), before["size"], kinds=self.kinds)
+
+
+class CropViewd(MapTransform, InvertibleTransform):
+    """Keep a rectangle of a view.
+
+    Args:
+        keys: maps to crop, of one common size.
+        top: first row that is kept.
+        left: first column that is kept.
+        size: (height, width) of the rectangle.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        top: int,
+        left: int,
+        size: tuple[int, int],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.top, self.left, self.size = top, left, size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a cropped copy of `data`."""
+        keys = _present(self, data)
+        height, width = self.size
+        view = crop_view(data, keys, top=self.top, left=self.left, height=height, width=width)
+        before = {"size": _size(data, keys), "top": self.top, "left": self.left}
+        return _done(self, data, view, before)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Put the rectangle back; what was cut off is 0, and False in masks."""
+        view, before = _undone(self, data)
+        return uncrop_view(view, _present(self, view), **before)
+
+
+class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
+    """Keep a rectangle of a view, drawn anew for each.
+
+    Args:
+        keys: maps to crop, of one common size.
+        size: (height, width) of the rectangle.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, size: tuple[int, int], *, allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.size = size
+
+    def draw(self, frame: tuple[int, int]) -> tuple[int, int]:
+        """Draw the first row and column for a frame of (height, width)."""
+        spare = frame[0] - self.size[0], frame[1] - self.size[1]
+        if min(spare) < 0:
+            raise DataError(f"a crop of {self.size} does not fit a frame of {frame}")
+        return int(self.R.randint(spare[0] + 1)), int(self.R.randint(spare[1] + 1))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a cropped copy of `data`."""
+        keys = _present(self, data)
+        size = _size(data, keys)
+        top, left = self.draw(size)
+        view = crop_view(data, keys, top=top, left=left, height=self.size[0], width=self.size[1])
+        return _done(self, data, view, {"size": size, "top": top, "left": left})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Put the rectangle back; what was cut off is 0, and False in masks."""
+        view, before = _undone(self, data)
+        return uncrop_view(view, _present(self, view), **before)
+
+
+class FlipViewd(MapTransform, InvertibleTransform):
+    """Mirror a view, and with it the colon: see `remapping`.
+
+    Args:
+        keys: maps to mirror.
+        axis: -1 exchanges left and right, -2 top and bottom.
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        axis: int,
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if axis not in (-1, -2):
+            raise DataError(f"axis is {axis}, expected -1 (left and right) or -2 (top and bottom)")
+        self.axis = axis
+        self.kinds = kinds or {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a mirrored copy of `data`."""
+        view = flip_view(data, _present(self, data), axis=self.axis, kinds=self.kinds)
+        return _done(self, data, view, {})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Mirror back, bit for bit."""
+        view, _ = _undone(self, data)
+        return flip_view(view, _present(self, view), axis=self.axis, kinds=self.kinds)
+
+
+class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
+    """Mirror a view left to right, and top to bottom, each with a probability of its own.
+
+    Args:
+        keys: maps to mirror.
+        prob: probability of either mirror, in [0, 1].
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float,
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        if not 0 <= prob <= 1:
+            raise DataError(f"prob is {prob}, expected a number in [0, 1]")
+        self.prob = prob
+        self.kinds = kinds or {}
+
+    def draw(self) -> tuple[int, ...]:
+        """Draw the axes to mirror."""
+        return tuple(axis for axis in (-1, -2) if self.R.random_sample() < self.prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a copy of `data`, mirrored or not."""
+        axes = self.draw()
+        view = dict(data)
+        for axis in axes:
+            view = flip_view(view, _present(self, data), axis=axis, kinds=self.kinds)
+        return _done(self, data, view, {"axes": axes})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Mirror back, bit for bit."""
+        view, before = _undone(self, data)
+        for axis in before["axes"]:
+            view = flip_view(view, _present(self, view), axis=axis, kinds=self.kinds)
+        return view
+
+
+class RotateViewd(MapTransform, InvertibleTransform):
+    """Roll the camera: turn a view about the centre of its frame, clockwise on the screen.
+
+    Args:
+        keys: maps to turn.
+        angle_rad: how far; pixels from outside the old frame are 0 and not `valid`.
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        angle_rad: float,
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.angle_rad = angle_rad
+        self.kinds = kinds or {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a turned copy of `data`."""
+        view = _rotated(data, _present(self, data), self.angle_rad, self.kinds)
+        return _done(self, data, view, {})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Turn back; corners that left the frame stay lost."""
+        view, _ = _undone(self, data)
+        return _rotated(view, _present(self, view), -self.angle_rad, self.kinds)
+
+
+class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
+    """Roll the camera by an angle drawn evenly between two bounds.
+
+    Args:
+        keys: maps to turn.
+        largest_rad: the angle is drawn from [-largest_rad, largest_rad].
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        largest_rad: float,
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.largest_rad = largest_rad
+        self.kinds = kinds or {}
+
+    def draw(self) -> float:
+        """Draw the angle."""
+        return float(self.R.uniform(-self.largest_rad, self.largest_rad))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a turned copy of `data`."""
+        angle_rad = self.draw()
+        view = _rotated(data, _present(self, data), angle_rad, self.kinds)
+        return _done(self, data, view, {"angle_rad": angle_rad})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Turn back; corners that left the frame stay lost."""
+        view, before = _undone(self, data)
+        return _rotated(view, _present(self, view), -before["angle_rad"], self.kinds)
+
+
+class UndistortViewd(MapTransform, InvertibleTransform):
+    """Straighten a view into that of an ideal pinhole at the same place.
+
+    Args:
+        keys: maps to straighten.
+        field_rad: angle across the new width.
+        size: (height, width) of the new frame.
+        kinds: kinds of maps that `views.MAP_KINDS` does not list.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        field_rad: float,
+        size: tuple[int, int],
+        *,
+        kinds: Kinds | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.field_rad, self.size = field_rad, size
+        self.kinds = kinds or {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a straightened copy of `data`; `valid` is False where the lens saw nothing."""
+        keys = _present(self, data)
+        if "camera" not in data:
+            raise DataError("the view has no camera, so nothing says how its lens bends")
+        camera: Camera = data["camera"]
+        height, width = self.size
+        target = pinhole_for(camera, field_rad=self.field_rad, height=height, width=width)
+        view = see_through(data, keys, target, kinds=self.kinds)
+        return _done(self, data, view, {"camera": camera})
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Bend the view back; what the pinhole did not see stays lost."""
+        view, before = _undone(self, data)
+        return see_through(view, _present(self, view), before["camera"], kinds=self.kinds)
+
+
+class ApertureMaskd(MapTransform):
+    """Find the round or octagonal field of the scope: `inside`, and `valid` only there.
+
+    Args:
+        keys: the image to look at.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a copy of `data` that knows its aperture."""
+        view = dict(data)
+        for key in _present(self, data):
+            view["inside"] = find_aperture(data[key])
+            view["valid"] = _and(view, view["inside"])
+        return view
+
+
+class SpecularMaskd(MapTransform):
+    """Find specular highlights: `specular`, and `valid` only elsewhere.
+
+    Args:
+        keys: the image to look at.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a copy of `data` that knows its highlights."""
+        view = dict(data)
+        for key in _present(self, data):
+            view["specular"] = find_specular(data[key], inside=data.get("inside"))
+            view["valid"] = _and(view, ~view["specular"])
+        return view
+
+
+class TextMaskd(MapTransform):
+    """Find burnt-in text and graphics: `overlay`, and `valid` only elsewhere.
+
+    Args:
+        keys: the image to look at.
+        allow_missing_keys: skip the keys that a view does not have.
+    """
+
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
+        """Return a copy of `data` that knows its on-screen text."""
+        view = dict(data)
+        for key in _present(self, data):
+            view["overlay"] = find_text(data[key], inside=data.get("inside"))
+            view["valid"] = _and(view, ~view["overlay"])
+        return view
+
+
+def _present(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
+    """Return the transform's keys that the view has; a missing one is an error unless allowed."""
+    keys = [str(key) for key in transform.keys]
+    lacking = [key for key in keys if key not in data]
+    if lacking and not transform.allow_missing_keys:
+        raise DataError(
+            f"{type(transform).__name__}: the view lacks {lacking}; it has"
+            f" {sorted(map(str, data))}. allow_missing_keys=True skips what is not there"
+        )
+    return [key for key in keys if key in data]
+
+
+def _size(data: Mapping[Hashable, Any], keys: Iterable[str]) -> tuple[int, int]:
+    """Return the (height, width) that all maps share."""
+    sizes = {key: tuple(data[key].shape[-2:]) for key in keys}
+    if "camera" in data:
+        sizes["camera"] = (data["camera"].height, data["camera"].width)
+    if len(set(sizes.values())) != 1:
+        raise DataError(f"the maps of a view have one size, found {sizes}")
+    height, width = next(iter(sizes.values()))
+    return height, width
+
+
+def _done(
+    transform: MapTransform, data: Mapping[Hashable, Any], view: ViewDict, before: dict[str, Any]
+) -> ViewDict:
+    step = _Step(type(transform).__name__, before)
+    return {**view, UNDO_KEY: (*data.get(UNDO_KEY, ()), step)}
+
+
+def _undone(
+    transform: MapTransform, data: Mapping[Hashable, Any]
+) -> tuple[ViewDict, dict[str, Any]]:
+    steps: tuple[_Step, ...] = data.get(UNDO_KEY, ())
+    name = type(transform).__name__
+    if not steps or steps[-1].transform != name:
+        last = steps[-1].transform if steps else "nothing"
+        raise DataError(f"{name} cannot be undone: the last thing done to this view was {last}")
+    view = {key: value for key, value in data.items() if key != UNDO_KEY}
+    return {**view, **({UNDO_KEY: steps[:-1]} if steps[:-1] else {})}, steps[-1].before
+
+
+def _rotated(
+    data: Mapping[Hashable, Any], keys: list[str], angle_rad: float, kinds: Kinds
+) -> ViewDict:
+    height, width = _size(data, keys)
+    linear = turn_matrix(angle_rad)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=linear.dtype)
+    offset = middle - linear @ middle
+    return move_view(data, keys, linear=linear, offset=offset, size=(height, width), kinds=kinds)
+
+
+def _and(view: ViewDict, usable: torch.Tensor) -> torch.Tensor:
+    return view["valid"] & usable if "valid" in view else usable
