@@ -52,15 +52,19 @@ def build() -> typer.Typer:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    code = 0
     try:
-        code = typer.main.get_command(build()).main(prog_name="colondepth", standalone_mode=False)
+        # Not `command.main()`: it would answer Ctrl-C and pipes itself, without our last word.
+        command = typer.main.get_command(build())
+        with command.make_context("colondepth", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        code = done.exit_code
     except ColonDepthError as error:
         _fail(str(error))
     except _UsageError as error:
         _fail(_usage(error))
-    except typer.Abort:
-        _stopped("")
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, typer.Abort) as stop:
         _stopped(str(stop) if isinstance(stop, InterruptedWorkError) else "")
     except BrokenPipeError:
         # The reader of our answer (`| head`) has gone; Python would complain when it closes stdout.
@@ -68,7 +72,7 @@ def main() -> NoReturn:
         sys.exit(141)
     except Exception:  # noqa: BLE001 - this is the one place where a bug becomes a report
         _report_bug(traceback.format_exc())
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
 def versions() -> Mapping[str, str]:

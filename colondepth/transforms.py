@@ -1,7 +1,7 @@
 """Dictionary transforms after MONAI's convention: they move views and keep their geometry true.
 
 A name ends in d, keys come first, `allow_missing_keys` last, and a new dictionary comes out. The
-arithmetic lives in `remapping`, `masks` and `undistortion`; here the keys are walked. A view is one
+arithmetic lives in `remapping` and `undistortion`; here the keys are walked. A view is one
 frame: maps (C, H, W), one camera. Transforms compose in `monai.transforms.Compose`; the invertible
 ones undo themselves, camera included, so that a prediction made on the changed view can be carried
 back: put it into the dictionary under its key and call `inverse`.
@@ -17,7 +17,6 @@ from monai.transforms.inverse import InvertibleTransform
 
 from colondepth.cameras import Camera
 from colondepth.errors import DataError
-from colondepth.masks import find_aperture, find_specular, find_text
 from colondepth.remapping import (
     crop_view,
     flip_view,
@@ -70,14 +69,14 @@ class ResizeViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a resized copy of `data`."""
-        keys = _present(self, data)
+        keys = present_keys(self, data)
         before = {"size": _size(data, keys)}
         return _done(self, data, resize_view(data, keys, self.size, kinds=self.kinds), before)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Resize back; what shrinking lost stays lost."""
         view, before = _undone(self, data)
-        return resize_view(view, _present(self, view), before["size"], kinds=self.kinds)
+        return resize_view(view, present_keys(self, view), before["size"], kinds=self.kinds)
 
 
 class CropViewd(MapTransform, InvertibleTransform):
@@ -105,7 +104,7 @@ class CropViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a cropped copy of `data`."""
-        keys = _present(self, data)
+        keys = present_keys(self, data)
         height, width = self.size
         view = crop_view(data, keys, top=self.top, left=self.left, height=height, width=width)
         before = {"size": _size(data, keys), "top": self.top, "left": self.left}
@@ -114,7 +113,7 @@ class CropViewd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Put the rectangle back; what was cut off is 0, and False in masks."""
         view, before = _undone(self, data)
-        return uncrop_view(view, _present(self, view), **before)
+        return uncrop_view(view, present_keys(self, view), **before)
 
 
 class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -141,7 +140,7 @@ class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a cropped copy of `data`."""
-        keys = _present(self, data)
+        keys = present_keys(self, data)
         size = _size(data, keys)
         top, left = self.draw(size)
         view = crop_view(data, keys, top=top, left=left, height=self.size[0], width=self.size[1])
@@ -150,7 +149,7 @@ class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Put the rectangle back; what was cut off is 0, and False in masks."""
         view, before = _undone(self, data)
-        return uncrop_view(view, _present(self, view), **before)
+        return uncrop_view(view, present_keys(self, view), **before)
 
 
 class FlipViewd(MapTransform, InvertibleTransform):
@@ -179,13 +178,13 @@ class FlipViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a mirrored copy of `data`."""
-        view = flip_view(data, _present(self, data), axis=self.axis, kinds=self.kinds)
+        view = flip_view(data, present_keys(self, data), axis=self.axis, kinds=self.kinds)
         return _done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Mirror back, bit for bit."""
         view, _ = _undone(self, data)
-        return flip_view(view, _present(self, view), axis=self.axis, kinds=self.kinds)
+        return flip_view(view, present_keys(self, view), axis=self.axis, kinds=self.kinds)
 
 
 class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -221,14 +220,14 @@ class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
         axes = self.draw()
         view = dict(data)
         for axis in axes:
-            view = flip_view(view, _present(self, data), axis=axis, kinds=self.kinds)
+            view = flip_view(view, present_keys(self, data), axis=axis, kinds=self.kinds)
         return _done(self, data, view, {"axes": axes})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Mirror back, bit for bit."""
         view, before = _undone(self, data)
         for axis in before["axes"]:
-            view = flip_view(view, _present(self, view), axis=axis, kinds=self.kinds)
+            view = flip_view(view, present_keys(self, view), axis=axis, kinds=self.kinds)
         return view
 
 
@@ -256,13 +255,13 @@ class RotateViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a turned copy of `data`."""
-        view = _rotated(data, _present(self, data), self.angle_rad, self.kinds)
+        view = _rotated(data, present_keys(self, data), self.angle_rad, self.kinds)
         return _done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Turn back; corners that left the frame stay lost."""
         view, _ = _undone(self, data)
-        return _rotated(view, _present(self, view), -self.angle_rad, self.kinds)
+        return _rotated(view, present_keys(self, view), -self.angle_rad, self.kinds)
 
 
 class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -294,13 +293,13 @@ class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a turned copy of `data`."""
         angle_rad = self.draw()
-        view = _rotated(data, _present(self, data), angle_rad, self.kinds)
+        view = _rotated(data, present_keys(self, data), angle_rad, self.kinds)
         return _done(self, data, view, {"angle_rad": angle_rad})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Turn back; corners that left the frame stay lost."""
         view, before = _undone(self, data)
-        return _rotated(view, _present(self, view), -before["angle_rad"], self.kinds)
+        return _rotated(view, present_keys(self, view), -before["angle_rad"], self.kinds)
 
 
 class UndistortViewd(MapTransform, InvertibleTransform):
@@ -329,7 +328,7 @@ class UndistortViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a straightened copy of `data`; `valid` is False where the lens saw nothing."""
-        keys = _present(self, data)
+        keys = present_keys(self, data)
         if "camera" not in data:
             raise DataError("the view has no camera, so nothing says how its lens bends")
         camera: Camera = data["camera"]
@@ -341,70 +340,10 @@ class UndistortViewd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Bend the view back; what the pinhole did not see stays lost."""
         view, before = _undone(self, data)
-        return see_through(view, _present(self, view), before["camera"], kinds=self.kinds)
+        return see_through(view, present_keys(self, view), before["camera"], kinds=self.kinds)
 
 
-class ApertureMaskd(MapTransform):
-    """Find the round or octagonal field of the scope: `inside`, and `valid` only there.
-
-    Args:
-        keys: the image to look at.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a copy of `data` that knows its aperture."""
-        view = dict(data)
-        for key in _present(self, data):
-            view["inside"] = find_aperture(data[key])
-            view["valid"] = _and(view, view["inside"])
-        return view
-
-
-class SpecularMaskd(MapTransform):
-    """Find specular highlights: `specular`, and `valid` only elsewhere.
-
-    Args:
-        keys: the image to look at.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a copy of `data` that knows its highlights."""
-        view = dict(data)
-        for key in _present(self, data):
-            view["specular"] = find_specular(data[key], inside=data.get("inside"))
-            view["valid"] = _and(view, ~view["specular"])
-        return view
-
-
-class TextMaskd(MapTransform):
-    """Find burnt-in text and graphics: `overlay`, and `valid` only elsewhere.
-
-    Args:
-        keys: the image to look at.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a copy of `data` that knows its on-screen text."""
-        view = dict(data)
-        for key in _present(self, data):
-            view["overlay"] = find_text(data[key], inside=data.get("inside"))
-            view["valid"] = _and(view, ~view["overlay"])
-        return view
-
-
-def _present(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
+def present_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
     """Return the transform's keys that the view has; a missing one is an error unless allowed."""
     keys = [str(key) for key in transform.keys]
     lacking = [key for key in keys if key not in data]
@@ -454,7 +393,3 @@ def _rotated(
     middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=linear.dtype)
     offset = middle - linear @ middle
     return move_view(data, keys, linear=linear, offset=offset, size=(height, width), kinds=kinds)
-
-
-def _and(view: ViewDict, usable: torch.Tensor) -> torch.Tensor:
-    return view["valid"] & usable if "valid" in view else usable

@@ -172,5 +172,5 @@ def _first(distance: Tensor, *, hit: Tensor) -> Tensor:
 
 
 def _unit(vector: Point, like: Tensor) -> Tensor:
-    tensor = like.new_tensor(vector)
-    return tensor / tensor.norm()
+    length: Tensor = like.new_tensor(vector).norm()
+    return like.new_tensor(vector) / length

@@ -39,3 +39,24 @@ def at(x_mm: float, y_mm: float, z_mm: float, *, yaw_rad: float = 0.0) -> Tensor
     world_from_camera[0, 2], world_from_camera[2, 0] = angle.sin(), -angle.sin()
     world_from_camera[:3, 3] = torch.tensor([x_mm, y_mm, z_mm], dtype=torch.float64)
     return world_from_camera
+
+
+def world_mirror(world_from_camera: Tensor, before: Tensor) -> Tensor:
+    """Return the (4, 4) that takes the world of a moved view back to the one before.
+
+    A turn leaves the camera where it was; a mirror moved it to the mirror image of its place, which
+    must not lie on a mirror plane for this to tell.
+    """
+    swap = torch.tensor([[0.0, 1], [1, 0]], dtype=torch.float64)
+    for plane in (
+        torch.eye(2, dtype=torch.float64),
+        torch.diag(torch.tensor([-1.0, 1], dtype=torch.float64)),
+        torch.diag(torch.tensor([1.0, -1], dtype=torch.float64)),
+        -torch.eye(2, dtype=torch.float64),
+        swap,
+        -swap,
+    ):
+        whole = torch.block_diag(plane, torch.eye(2, dtype=torch.float64))
+        if torch.allclose((whole @ world_from_camera)[:3, 3], before[:3, 3], atol=1e-9):
+            return whole
+    raise AssertionError(f"{world_from_camera} is no mirror image of {before}")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import CX, CY, FX, FY, H, W, at, cameras
 from torch.testing import assert_close
 
 from colondepth.cameras import Camera, pixel_grid, stack
@@ -20,7 +21,6 @@ from colondepth.geometry import (
     unproject,
 )
 from colondepth.motion import inverse, relative, se3_exp
-from scenes import CX, CY, FX, FY, H, W, at, cameras
 from synthetic_colons.analytic import Plane, Sphere, Tube, look
 
 PLANE = Plane(point_mm=(0, 0, 30), across=(0.3, -0.2, 1))

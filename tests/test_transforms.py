@@ -5,6 +5,7 @@ from math import pi
 import pytest
 import torch
 from monai.transforms import Compose
+from scenes import H, W, at, cameras, world_mirror
 from torch.testing import assert_close
 
 from colondepth.cameras import Camera
@@ -23,7 +24,6 @@ from colondepth.transforms import (
     UndistortViewd,
 )
 from colondepth.views import MapKind, View, require_view
-from scenes import H, W, at, cameras
 from synthetic_colons.analytic import Plane, Tube, look
 
 TUBE = Tube(point_mm=(4, -3, 0), along=(0.1, 0.2, 1), radius_mm=22)
@@ -97,7 +97,7 @@ def test_every_depth_is_still_a_point_of_the_scene(view, change):
 def test_every_normal_is_still_across_the_wall(view, change):
     new = change(view)
     valid = new["valid"][0]
-    in_world = new["normals"].movedim(0, -1) @ new["world_from_camera"][:3, :3].mT * _mirror(new)
+    in_world = new["normals"].movedim(0, -1) @ _scene_from_camera(new)[:3, :3].mT
     cosine = (in_world * _wall_normal(_world(new))).sum(dim=-1).abs()[valid]
     assert cosine.median() > 0.999
     points = unproject(new["depth_mm"], new["camera"])
@@ -241,21 +241,20 @@ def test_missing_keys_are_skipped_only_when_allowed():
     assert new["image"].shape[-2:] == (H, W)
 
 
-def _mirror(new: View) -> torch.Tensor:
-    """The signs by which the world was mirrored, (3,); a turn leaves the camera's place alone."""
-    return (new["world_from_camera"][:3, 3] / HERE[:3, 3]).sign()
-
-
 def _turn(new: View) -> torch.Tensor:
     """From the old camera's axes to the new one's, (4, 4)."""
-    mirror = torch.cat([_mirror(new), torch.ones(1, dtype=torch.float64)])
-    return inverse(new["world_from_camera"]) @ mirror.diag() @ HERE
+    pose = new["world_from_camera"]
+    return inverse(pose) @ world_mirror(pose, HERE) @ HERE
+
+
+def _scene_from_camera(new: View) -> torch.Tensor:
+    """From a changed view's camera to the scene's own coordinates, (4, 4)."""
+    return world_mirror(new["world_from_camera"], HERE) @ new["world_from_camera"]
 
 
 def _world(new: View) -> torch.Tensor:
     """The scene's own coordinates of every pixel of a changed view, (H, W, 3)."""
-    points = unproject(new["depth_mm"], new["camera"])
-    return transform(new["world_from_camera"], points) * _mirror(new)
+    return transform(_scene_from_camera(new), unproject(new["depth_mm"], new["camera"]))
 
 
 def _off_axis(world: torch.Tensor) -> torch.Tensor:

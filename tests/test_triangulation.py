@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scenes import H, W, at, cameras
 from torch.testing import assert_close
 
 from colondepth.cameras import Camera, pixel_grid
@@ -9,7 +10,6 @@ from colondepth.errors import DataError
 from colondepth.geometry import rigid_flow
 from colondepth.motion import relative
 from colondepth.triangulation import triangulate
-from scenes import H, W, at, cameras
 from synthetic_colons.analytic import Tube, look
 
 TUBE = Tube(point_mm=(4, -3, 0), along=(0.1, 0.2, 1), radius_mm=22)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scenes import H, W, at, cameras
 from torch.testing import assert_close
 
 from colondepth.cameras import Camera
@@ -16,7 +17,6 @@ from colondepth.undistortion import (
     undistort_mask,
     undistort_normals,
 )
-from scenes import H, W, at, cameras
 from synthetic_colons.analytic import Sphere, Tube, look
 
 TUBE = Tube(point_mm=(4, -3, 0), along=(0.1, 0.2, 1), radius_mm=22)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scenes import H, W, at, cameras
 from torch.nn.functional import grid_sample
 from torch.testing import assert_close
 
@@ -10,7 +11,6 @@ from colondepth.errors import DataError, ShapeError
 from colondepth.geometry import reproject, rigid_flow, unproject
 from colondepth.motion import relative, se3_exp, transform
 from colondepth.warping import Lookup, occlusion_by_depth, occlusion_by_flow, sample, warp
-from scenes import H, W, at, cameras
 from synthetic_colons.analytic import Plane, Sphere, look
 
 WALL = Plane(point_mm=(0, 0, 60), across=(0.1, -0.1, 1))

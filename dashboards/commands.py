@@ -1,0 +1,21 @@
+"""`colondepth demo`: the program shown on a scene that it brings along."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colondepth.console import err, out
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the page.")] = Path("demo"),
+) -> None:
+    """Make a page of pictures and measured figures in a few seconds, without data or network."""
+    with err.status("Starting") as status:
+        from dashboards.demo import show
+
+        figures = show(folder, tick=status.update)
+    for figure in figures:
+        out.print(f"{figure.name:24}{figure.value:10.3g} {figure.unit}", highlight=False)
+    out.print(f"Open {folder / 'index.html'}", highlight=False, soft_wrap=True)
