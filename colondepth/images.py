@@ -16,8 +16,9 @@ from colondepth.shapes import require_finite, require_float, require_shapes
 LARGEST_PIXELS = 64_000_000
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path | str) -> Tensor:
     """Read an 8-bit image file of any common kind as (3, H, W) in [0, 1]."""
+    path = Path(path)
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"{path} {found}; expected an image file")
@@ -39,11 +40,12 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0).contiguous()
 
 
-def write_image(image: Tensor, path: Path) -> None:
+def write_image(image: Tensor, path: Path | str) -> None:
     """Write (3, H, W) in [0, 1] as an 8-bit file, in the format that the suffix names."""
     require_shapes(image=(image, "3 H W"))
     require_float(image=image)
     require_finite(image=image)
+    path = Path(path)
     pixels = (image.detach().cpu().clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
     with written_whole(path) as temporary:
         try:

@@ -106,7 +106,7 @@ class Trajectory:
 
 
 def read_trajectory(
-    path: Path, *, form: TrajectoryForm, mm_per_unit: float | None = None
+    path: Path | str, *, form: TrajectoryForm, mm_per_unit: float | None = None
 ) -> Trajectory:
     """Read a trajectory and turn it into right-handed millimetres.
 
@@ -116,6 +116,7 @@ def read_trajectory(
         mm_per_unit: millimetres in the file's unit of length, 1000 for metres. Needed for tum and
             kitti, whose files do not say; c3vd and simcol3d have theirs and accept no other.
     """
+    path = Path(path)
     unit_mm = _unit_mm(path, form, mm_per_unit)
     world_from_camera, time_s = _READERS[form](path)
     world_from_camera[:, :3, 3] *= unit_mm
@@ -126,12 +127,17 @@ def read_trajectory(
 
 
 def write_trajectory(
-    trajectory: Trajectory, path: Path, *, form: TrajectoryForm, mm_per_unit: float | None = None
+    trajectory: Trajectory,
+    path: Path | str,
+    *,
+    form: TrajectoryForm,
+    mm_per_unit: float | None = None,
 ) -> None:
     """Write a trajectory with as many digits as it has; see `read_trajectory` for the arguments.
 
     Only tum holds times: the other forms are written without them, and tum needs them.
     """
+    path = Path(path)
     unit_mm = _unit_mm(path, form, mm_per_unit)
     matrices = trajectory.world_from_camera.detach().cpu().clone()
     matrices[:, :3, 3] /= unit_mm
@@ -159,8 +165,9 @@ def write_trajectory(
             file.write_text("".join(lines), encoding="utf-8")
 
 
-def guess_form(path: Path) -> TrajectoryForm | None:
+def guess_form(path: Path | str) -> TrajectoryForm | None:
     """Tell the form from the first line and, for simcol3d, the name; None where nothing fits."""
+    path = Path(path)
     lines = [line for _, line in _lines(path, comments=True)]
     if not lines:
         raise DataError(f"{path} holds no frames; expected one line a frame")

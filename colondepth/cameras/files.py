@@ -58,7 +58,7 @@ _LARGEST_FILE = 1 << 20  # bytes; a camera is a page of numbers, and this is a w
 
 
 def from_file(
-    path: Path, *, form: CameraForm | None = None, size: tuple[int, int] | None = None
+    path: Path | str, *, form: CameraForm | None = None, size: tuple[int, int] | None = None
 ) -> Camera:
     """Read a camera (float64, no batch axes).
 
@@ -68,6 +68,7 @@ def from_file(
         size: (height, width) of the images, for files that do not say; must agree with those
             that do.
     """
+    path = Path(path)
     text = _read_text(path)
     form = form or _SUFFIXES.get(path.suffix.lower()) or _text_form(text, path)
     read: dict[CameraForm, Callable[[], Camera]] = {
@@ -89,10 +90,11 @@ def from_file(
     return camera
 
 
-def to_file(camera: Camera, path: Path, *, form: CameraForm | None = None) -> None:
+def to_file(camera: Camera, path: Path | str, *, form: CameraForm | None = None) -> None:
     """Write one camera; a form that cannot hold it is an error, not an approximation."""
     if camera.batch:
         raise ShapeError(f"the camera is a batch {camera.batch}; a file holds one camera")
+    path = Path(path)
     if form is None:
         form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
