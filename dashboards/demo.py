@@ -281,8 +281,8 @@ def _outside(view: AnalyticView, camera: Camera, inside: Tensor, folder: Path) -
         plotter.close()
     return Section(
         "The same pixels as points in space",
-        "Every pixel lifted along its own ray and seen from outside, coloured by the image: half a"
-        " tube, its polyps, and the gap behind each of them that this view could not see.",
+        "Every pixel lifted along its own ray and seen from outside, coloured by the image: the"
+        " tube, its polyps, and a gap behind each of them that this view could not see.",
         "points.png",
     )
 
