@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
 from torch import Tensor
 
 from colondepth.errors import DataError, MissingExtraError
 from colondepth.remapping import map_kind, move_view
-from colondepth.views import MapKind
+from colondepth.views import MAP_KINDS, MapKind
 
 # OpenCV interpolates in steps of 1/32 pixel, so the coordinates of a true affine map come back a
 # few hundredths off; a bend that matters is larger.
@@ -31,18 +31,18 @@ LARGEST_BEND_PX = 0.15
 _IDENTITY = 1e-4  # an affine map this near to doing nothing did nothing: colours only
 
 
-class Albumentationsd(MapTransform):
+class Albumentationsd(Randomizable, MapTransform):
     """Run an albumentations transform, or a list of them, over the keys of a view.
 
     Colour changes reach the maps of kind image only. `valid` becomes False where the pipeline
-    moved in pixels from outside the frame.
+    moved in pixels from outside the frame. The draws come from MONAI's random state, so
+    `set_random_state`, `set_determinism` and MONAI's DataLoader workers govern them too.
 
     Args:
         keys: maps of the view, an image among them; the first image is what the pipeline sees,
             and further images get the same draw.
         pipeline: an albumentations transform, composition, or list.
         kinds: kinds of maps that `views.MAP_KINDS` does not list.
-        seed: of the pipeline's draws; None is different every time.
         allow_missing_keys: skip the keys that a view does not have.
     """
 
@@ -52,17 +52,20 @@ class Albumentationsd(MapTransform):
         pipeline: Any,
         *,
         kinds: Mapping[str, MapKind] | None = None,
-        seed: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        MapTransform.__init__(self, keys, allow_missing_keys)
         self.kinds = kinds or {}
         self._names = [str(key) for key in self.keys]
         images = [name for name in self._names if map_kind(name, self.kinds) is MapKind.IMAGE]
         if not images:
             raise DataError(f"Albumentationsd needs an image among its keys, found {self._names}")
         self._first, self._more = images[0], images[1:]
-        self._pipeline = _whole(pipeline, self._more, seed)
+        self._pipeline = _whole(pipeline, self._more)
+
+    def draw(self) -> int:
+        """Draw the seed of one run of the pipeline."""
+        return int(self.R.randint(2**31 - 1))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a changed copy of `data`."""
@@ -70,8 +73,10 @@ class Albumentationsd(MapTransform):
         if lacking and (not self.allow_missing_keys or self._first in lacking):
             raise DataError(f"Albumentationsd: the view lacks {lacking}")
         keys = [key for key in self._names if key in data]
+        behind = sorted(name for name in MAP_KINDS if name in data and name not in keys)
         height, width = data[self._first].shape[-2:]
         more = {key: _to_numpy(data[key]) for key in self._more if key in data}
+        self._pipeline.set_random_seed(self.draw())
         drawn = self._pipeline(
             image=_to_numpy(data[self._first]), where=_coordinates(height, width), **more
         )
@@ -85,6 +90,11 @@ class Albumentationsd(MapTransform):
         moved = (linear - still).abs().max() + offset.abs().max() > _IDENTITY
         if bend_px <= LARGEST_BEND_PX and not moved and size == (height, width):
             return {**data, **changed}
+        if behind:
+            raise DataError(
+                f"the albumentations pipeline moves pixels and would leave {behind} where they"
+                " are; add them to the keys, or take them out of the view"
+            )
         geometry = [key for key in keys if map_kind(key, self.kinds) is not MapKind.IMAGE]
         if bend_px > LARGEST_BEND_PX and (geometry or "camera" in data):
             raise DataError(
@@ -100,7 +110,7 @@ class Albumentationsd(MapTransform):
         return {**view, **changed}
 
 
-def _whole(pipeline: Any, more: list[str], seed: int | None) -> Any:
+def _whole(pipeline: Any, more: list[str]) -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         import albumentations
@@ -116,7 +126,6 @@ def _whole(pipeline: Any, more: list[str], seed: int | None) -> Any:
         steps,
         additional_targets={"where": "mask"} | dict.fromkeys(more, "image"),
         mask_interpolation=cv2.INTER_LINEAR,  # coordinates: halfway between pixels is halfway
-        seed=seed,
     )
 
 
@@ -132,7 +141,7 @@ def _affine(where: NDArray[np.float32]) -> tuple[Tensor, Tensor, float]:
     Args:
         where: for every new pixel the old u, v, and a third channel that is 1 where they count.
     """
-    v, u = np.nonzero(where[..., 2] > 1 - 1e-4)
+    v, u = _inner(where)
     if len(np.unique(u)) < 2 or len(np.unique(v)) < 2:
         raise DataError("the albumentations pipeline left less than two rows and columns of image")
     new = np.stack([u, v, np.ones_like(u)], axis=-1).astype(np.float64)  # (N, 3)
@@ -145,6 +154,18 @@ def _affine(where: NDArray[np.float32]) -> tuple[Tensor, Tensor, float]:
     start = torch.from_numpy(solution[2].copy())
     linear = torch.linalg.inv(back)
     return linear, -linear @ start, bend_px
+
+
+def _inner(where: NDArray[np.float32]) -> tuple[NDArray[np.intp], ...]:
+    """Return the rows and columns that see the old frame's inside.
+
+    Beyond the outer pixel centres an enlarged image repeats its border, and so do coordinates.
+    """
+    filled = where[..., 2] > 1 - 1e-4
+    old = where[..., :2]
+    low = old[filled].min(axis=0, initial=np.inf) + 0.5
+    high = old[filled].max(axis=0, initial=-np.inf) - 0.5
+    return np.nonzero(filled & (old > low).all(axis=-1) & (old < high).all(axis=-1))
 
 
 def _to_numpy(image: Tensor) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     A block that raises, or a process that dies, leaves what stood at `path` before. The temporary
     name keeps the suffix, because writers choose their format by it.
     """
+    path = path.resolve()  # a link stays a link, and its target is replaced
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(

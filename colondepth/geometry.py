@@ -15,7 +15,13 @@ from torch import Tensor
 from colondepth.cameras import Camera, Pinhole, pixel_grid, safe_norm
 from colondepth.errors import DataError
 from colondepth.motion import require_rigid, transform
-from colondepth.shapes import require_float, require_shapes
+from colondepth.shapes import (
+    require_broadcast,
+    require_finite,
+    require_float,
+    require_precise,
+    require_shapes,
+)
 
 # Two rays nearer than this are one ray; a pixel of a 4K endoscope sees 4e-4.
 _SMALLEST_ANGLE_RAD = 1e-7
@@ -76,9 +82,14 @@ def reproject(
     )
     require_rigid(target_from_source=target_from_source)
     points = unproject(depth_mm, camera)
-    batch = torch.broadcast_shapes(points.shape[:-3], target_from_source.shape[:-2])
-    points = transform(target_from_source.to(points), points.expand(*batch, *points.shape[-3:]))
-    pixels, in_front = target_camera.to(depth_mm).project(points)
+    batch = require_broadcast(
+        depth_and_camera=tuple(points.shape[:-3]),
+        target_from_source=tuple(target_from_source.shape[:-2]),
+        target_camera=target_camera.batch,
+    )
+    motion = target_from_source.to(points).expand(*batch, 4, 4)
+    points = transform(motion, points.expand(*batch, *points.shape[-3:]))
+    pixels, in_front = target_camera.to(depth_mm).expanded(batch).project(points)
     lands = in_front & target_camera.contains(pixels) & (depth_mm[..., 0, :, :] > 0)
     return pixels, points[..., None, :, :, 2], lands[..., None, :, :]
 
@@ -119,25 +130,25 @@ def normals_from_depth(depth_mm: Tensor, camera: Camera) -> Tensor:
 
     A pixel without depth, or without a known neighbour in one of the directions, has the normal 0.
     """
-    rays = _rays(camera, depth_mm=depth_mm)  # (*B, H, W, 3)
+    # Planes first, (3, *B, H, W): cross products along the last axis took 13 times as long.
+    rays = _rays(camera, depth_mm=depth_mm)
     depth = depth_mm[..., 0, :, :]
-    batch = torch.broadcast_shapes(rays.shape[:-3], depth.shape[:-2])
-    rays = rays.expand(*batch, *rays.shape[-3:])
-    depth = depth.expand(*batch, *depth.shape[-2:])
-    nearness = _inverse(depth) * rays[..., 2].clamp(min=0)  # 1 / distance, 0 where unknown
-    across, across_slope, across_known = _difference(rays, nearness, axis=-2)
-    down, down_slope, down_known = _difference(rays, nearness, axis=-3)
-    known = ((nearness > 0) & across_known & down_known)[..., None]
+    batch = torch.broadcast_shapes(rays.shape[:-1], depth.shape)  # (*B, H, W)
+    rays = rays.expand(*batch, 3).movedim(-1, 0).contiguous()
+    depth = depth.expand(batch)
+    nearness = _inverse(depth) * rays[2].clamp(min=0)  # 1 / distance, 0 where unknown
+    across, across_slope, across_known = _difference(rays, nearness, axis=-1)
+    down, down_slope, down_known = _difference(rays, nearness, axis=-2)
+    known = (nearness > 0) & across_known & down_known
     # Cramer's rule for n . across = across_slope, n . down = down_slope, n . ray = nearness.
-    determinant = (torch.linalg.cross(across, down) * rays).sum(dim=-1, keepdim=True)
+    between = cross(across, down)
+    determinant = (between * rays).sum(dim=0)
     normal = -determinant.sign() * (
-        across_slope[..., None] * torch.linalg.cross(down, rays)
-        + down_slope[..., None] * torch.linalg.cross(rays, across)
-        + nearness[..., None] * torch.linalg.cross(across, down)
+        across_slope * cross(down, rays) + down_slope * cross(rays, across) + nearness * between
     )
     normal = torch.where(known, normal, torch.ones_like(normal))  # swap before the root
-    normal = normal / normal.norm(dim=-1, keepdim=True)
-    return torch.where(known, normal, torch.zeros_like(normal)).movedim(-1, -3)
+    normal = normal / normal.norm(dim=0)
+    return torch.where(known, normal, torch.zeros_like(normal)).movedim(0, -3)
 
 
 def disparity_from_depth(depth_mm: Tensor, camera: Camera, *, baseline_mm: float) -> Tensor:
@@ -151,10 +162,18 @@ def depth_from_disparity(disparity_px: Tensor, camera: Camera, *, baseline_mm: f
     return product * _inverse(disparity_px)
 
 
+def cross(left: Tensor, right: Tensor) -> Tensor:
+    """Return the cross product of vectors along the first axis, (3, ...)."""
+    product: Tensor = torch.linalg.cross(left, right, dim=0)
+    return product
+
+
 def _rays(camera: Camera, **maps: Tensor) -> Tensor:
     ((name, values),) = maps.items()
     size = require_shapes(**{name: (values, "*B 1 H W")})
-    require_float(**maps)
+    require_precise(**maps)
+    require_finite(**maps)
+    require_broadcast(camera=camera.batch, **{name: tuple(values.shape[:-3])})
     return camera.to(values).rays(size["H"], size["W"])
 
 
@@ -162,17 +181,17 @@ def _difference(rays: Tensor, nearness: Tensor, *, axis: int) -> tuple[Tensor, T
     """Return a step between rays, what n . step must be for n . ray = nearness, and where known.
 
     Args:
-        rays: unit rays (*B, H, W, 3).
+        rays: unit rays (3, *B, H, W).
         nearness: 1 / distance (*B, H, W), 0 where unknown.
-        axis: -2 for steps across columns, -3 for steps down rows.
+        axis: -1 for steps across columns, -2 for steps down rows.
     """
     ahead_ray, ahead, ahead_known = _neighbour(rays, nearness, by=-1, axis=axis)
     behind_ray, behind, behind_known = _neighbour(rays, nearness, by=1, axis=axis)
     # Scale both neighbours so that the pixel's own ray is their midpoint; nearness scales along.
-    spread = safe_norm(torch.linalg.cross(ahead_ray, behind_ray), _SMALLEST_ANGLE_RAD)
-    scale = 2 * safe_norm(torch.linalg.cross(rays, behind_ray), _SMALLEST_ANGLE_RAD) / spread
-    behind_scale = 2 * safe_norm(torch.linalg.cross(ahead_ray, rays), _SMALLEST_ANGLE_RAD) / spread
-    central = scale[..., None] * ahead_ray - behind_scale[..., None] * behind_ray
+    spread = _sine(ahead_ray, behind_ray)
+    scale = 2 * _sine(rays, behind_ray) / spread
+    behind_scale = 2 * _sine(ahead_ray, rays) / spread
+    central = scale * ahead_ray - behind_scale * behind_ray
     squares = (scale * ahead).square() - (behind_scale * behind).square()
     central_slope = squares * _inverse(2 * nearness)
     rise, fall = ahead - nearness, nearness - behind
@@ -181,8 +200,8 @@ def _difference(rays: Tensor, nearness: Tensor, *, axis: int) -> tuple[Tensor, T
     edge = jump & (smaller < _EDGE_CONTRAST * larger)
     both = ahead_known & behind_known & ~edge
     forward = ahead_known & (~behind_known | (rise.abs() <= fall.abs()))
-    one_sided = torch.where(forward[..., None], ahead_ray - rays, rays - behind_ray)
-    step = torch.where(both[..., None], central, one_sided)
+    one_sided = torch.where(forward, ahead_ray - rays, rays - behind_ray)
+    step = torch.where(both, central, one_sided)
     slope = torch.where(both, central_slope, torch.where(forward, rise, fall))
     return step, slope, ahead_known | behind_known
 
@@ -193,11 +212,15 @@ def _neighbour(
     """Return ray and nearness of the next pixel, and where there is one that is known."""
     place = torch.arange(rays.shape[axis], device=rays.device)
     exists = (place < rays.shape[axis] - 1) if by < 0 else (place > 0)
-    if axis == -3:
+    if axis == -2:
         exists = exists[:, None]  # (H, 1), else (W,)
-    next_ray = rays.roll(by, dims=axis)
-    next_nearness = nearness.roll(by, dims=axis + 1)
-    return next_ray, next_nearness, exists & (next_nearness > 0)
+    next_nearness = nearness.roll(by, dims=axis)
+    return rays.roll(by, dims=axis), next_nearness, exists & (next_nearness > 0)
+
+
+def _sine(left: Tensor, right: Tensor) -> Tensor:
+    """Return the sine of the angle between unit rays (3, ...), never 0."""
+    return safe_norm(cross(left, right).movedim(0, -1), _SMALLEST_ANGLE_RAD)
 
 
 def _focal_times_baseline(camera: Camera, baseline_mm: float, **maps: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from colondepth.atomic import written_whole
@@ -34,7 +34,8 @@ def read_image(path: Path | str) -> Tensor:
                     f"{path} is a {file.mode} image of more than 8 bits, such as a depth map;"
                     " expected colours of 8 bits"
                 )
-            pixels = np.asarray(file.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3)
+            upright = ImageOps.exif_transpose(file)
+            pixels = np.asarray(upright.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
     return torch.from_numpy(pixels).movedim(-1, 0).contiguous()
@@ -45,6 +46,8 @@ def write_image(image: Tensor, path: Path | str) -> None:
     require_shapes(image=(image, "3 H W"))
     require_float(image=image)
     require_finite(image=image)
+    if image.numel() == 0:
+        raise DataError(f"the image for {path} has shape {tuple(image.shape)}, and no pixel")
     path = Path(path)
     pixels = (image.detach().cpu().clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
     with written_whole(path) as temporary:

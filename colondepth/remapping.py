@@ -27,15 +27,6 @@ from colondepth.undistortion import (
 from colondepth.views import MAP_KINDS, MapKind
 from colondepth.warping import Lookup, sample
 
-_INTERPOLATION = {
-    MapKind.IMAGE: "bilinear",
-    # Plain "nearest" takes the pixel's corner and moves a depth map by up to half an old pixel.
-    MapKind.SCALAR: "nearest-exact",
-    MapKind.TRUTH: "nearest-exact",
-    MapKind.NORMALS: "nearest-exact",
-    MapKind.FLOW: "nearest-exact",
-}
-
 
 def map_kind(name: str, kinds: Mapping[str, MapKind]) -> MapKind:
     """Return the kind of a map, from the caller's table or the project's."""
@@ -60,16 +51,17 @@ def resize_view(
     for name in keys:
         values, kind = view[name], map_kind(name, kinds)
         if kind is MapKind.IMAGE:
-            moved = interpolate(
+            smooth = interpolate(
                 values[None], size, mode="bilinear", align_corners=False, antialias=True
             )[0]
+            new[name] = smooth.clamp(0, 1)  # smoothing white gives 1.0000002
         else:
-            number = values.float() if kind is MapKind.TRUTH else values
-            moved = interpolate(number[None], size, mode=_INTERPOLATION[kind])[0]
+            rows = _nearest_exact(values.shape[-2], size[0], values.device)
+            columns = _nearest_exact(values.shape[-1], size[1], values.device)
+            new[name] = values[..., rows[:, None], columns]
         if kind is MapKind.FLOW:
             scale = [size[1] / values.shape[-1], size[0] / values.shape[-2]]
-            moved = moved * moved.new_tensor(scale).reshape(2, 1, 1)
-        new[name] = moved > 0.5 if kind is MapKind.TRUTH else moved
+            new[name] = new[name] * values.new_tensor(scale).reshape(2, 1, 1)
     if "camera" in view:
         new["camera"] = view["camera"].resized(*size)
     return new
@@ -201,6 +193,16 @@ def see_through(
     new["valid"] = new["valid"] & seen if "valid" in keys else seen
     new["camera"] = camera
     return new
+
+
+def _nearest_exact(old: int, new: int, device: torch.device) -> Tensor:
+    """Return which old row (or column) each new one takes its values from, of any type.
+
+    Plain "nearest" takes the corner of each block and moves a depth map by up to half an old
+    pixel; this is torch's "nearest-exact", which knows floating types only.
+    """
+    centre = (torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)
+    return centre.floor().long().clamp(max=old - 1).to(device)
 
 
 def _turn_vectors(

@@ -62,6 +62,16 @@ def require_float(**tensors: Tensor) -> None:
             )
 
 
+def require_precise(**tensors: Tensor) -> None:
+    """Check that tensors hold float32 or float64: 16 bits cannot tell one pixel from the next."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise DataError(
+                f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, expected float32 or"
+                " float64; call .float() before geometry, also under autocast"
+            )
+
+
 def require_bool(**tensors: Tensor) -> None:
     """Check that masks are boolean; a mask of 0 and 255 would be read as something else."""
     for name, tensor in tensors.items():

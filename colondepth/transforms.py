@@ -27,7 +27,7 @@ from colondepth.remapping import (
     uncrop_view,
 )
 from colondepth.undistortion import pinhole_for
-from colondepth.views import MapKind
+from colondepth.views import MAP_KINDS, MapKind
 
 ViewDict = dict[Hashable, Any]
 Kinds = Mapping[str, MapKind]
@@ -62,21 +62,20 @@ class ResizeViewd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if min(size) < 1:
-            raise DataError(f"size is {size}, expected a height and a width of 1 or more")
+        _require_size(size)
         self.size = size
         self.kinds = kinds or {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a resized copy of `data`."""
-        keys = present_keys(self, data)
+        keys = _moving_keys(self, data)
         before = {"size": _size(data, keys)}
         return _done(self, data, resize_view(data, keys, self.size, kinds=self.kinds), before)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Resize back; what shrinking lost stays lost."""
         view, before = _undone(self, data)
-        return resize_view(view, present_keys(self, view), before["size"], kinds=self.kinds)
+        return resize_view(view, _moving_keys(self, view), before["size"], kinds=self.kinds)
 
 
 class CropViewd(MapTransform, InvertibleTransform):
@@ -100,11 +99,12 @@ class CropViewd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        _require_size(size)
         self.top, self.left, self.size = top, left, size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a cropped copy of `data`."""
-        keys = present_keys(self, data)
+        keys = _moving_keys(self, data)
         height, width = self.size
         view = crop_view(data, keys, top=self.top, left=self.left, height=height, width=width)
         before = {"size": _size(data, keys), "top": self.top, "left": self.left}
@@ -113,7 +113,7 @@ class CropViewd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Put the rectangle back; what was cut off is 0, and False in masks."""
         view, before = _undone(self, data)
-        return uncrop_view(view, present_keys(self, view), **before)
+        return uncrop_view(view, _moving_keys(self, view), **before)
 
 
 class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -129,6 +129,7 @@ class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
         self, keys: KeysCollection, size: tuple[int, int], *, allow_missing_keys: bool = False
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        _require_size(size)
         self.size = size
 
     def draw(self, frame: tuple[int, int]) -> tuple[int, int]:
@@ -140,7 +141,7 @@ class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a cropped copy of `data`."""
-        keys = present_keys(self, data)
+        keys = _moving_keys(self, data)
         size = _size(data, keys)
         top, left = self.draw(size)
         view = crop_view(data, keys, top=top, left=left, height=self.size[0], width=self.size[1])
@@ -149,7 +150,7 @@ class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Put the rectangle back; what was cut off is 0, and False in masks."""
         view, before = _undone(self, data)
-        return uncrop_view(view, present_keys(self, view), **before)
+        return uncrop_view(view, _moving_keys(self, view), **before)
 
 
 class FlipViewd(MapTransform, InvertibleTransform):
@@ -178,13 +179,13 @@ class FlipViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a mirrored copy of `data`."""
-        view = flip_view(data, present_keys(self, data), axis=self.axis, kinds=self.kinds)
+        view = flip_view(data, _moving_keys(self, data), axis=self.axis, kinds=self.kinds)
         return _done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Mirror back, bit for bit."""
         view, _ = _undone(self, data)
-        return flip_view(view, present_keys(self, view), axis=self.axis, kinds=self.kinds)
+        return flip_view(view, _moving_keys(self, view), axis=self.axis, kinds=self.kinds)
 
 
 class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -220,14 +221,14 @@ class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
         axes = self.draw()
         view = dict(data)
         for axis in axes:
-            view = flip_view(view, present_keys(self, data), axis=axis, kinds=self.kinds)
+            view = flip_view(view, _moving_keys(self, data), axis=axis, kinds=self.kinds)
         return _done(self, data, view, {"axes": axes})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Mirror back, bit for bit."""
         view, before = _undone(self, data)
         for axis in before["axes"]:
-            view = flip_view(view, present_keys(self, view), axis=axis, kinds=self.kinds)
+            view = flip_view(view, _moving_keys(self, view), axis=axis, kinds=self.kinds)
         return view
 
 
@@ -255,13 +256,13 @@ class RotateViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a turned copy of `data`."""
-        view = _rotated(data, present_keys(self, data), self.angle_rad, self.kinds)
+        view = _rotated(data, _moving_keys(self, data), self.angle_rad, self.kinds)
         return _done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Turn back; corners that left the frame stay lost."""
         view, _ = _undone(self, data)
-        return _rotated(view, present_keys(self, view), -self.angle_rad, self.kinds)
+        return _rotated(view, _moving_keys(self, view), -self.angle_rad, self.kinds)
 
 
 class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
@@ -293,13 +294,13 @@ class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a turned copy of `data`."""
         angle_rad = self.draw()
-        view = _rotated(data, present_keys(self, data), angle_rad, self.kinds)
+        view = _rotated(data, _moving_keys(self, data), angle_rad, self.kinds)
         return _done(self, data, view, {"angle_rad": angle_rad})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Turn back; corners that left the frame stay lost."""
         view, before = _undone(self, data)
-        return _rotated(view, present_keys(self, view), -before["angle_rad"], self.kinds)
+        return _rotated(view, _moving_keys(self, view), -before["angle_rad"], self.kinds)
 
 
 class UndistortViewd(MapTransform, InvertibleTransform):
@@ -328,7 +329,7 @@ class UndistortViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a straightened copy of `data`; `valid` is False where the lens saw nothing."""
-        keys = present_keys(self, data)
+        keys = _moving_keys(self, data)
         if "camera" not in data:
             raise DataError("the view has no camera, so nothing says how its lens bends")
         camera: Camera = data["camera"]
@@ -340,7 +341,7 @@ class UndistortViewd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Bend the view back; what the pinhole did not see stays lost."""
         view, before = _undone(self, data)
-        return see_through(view, present_keys(self, view), before["camera"], kinds=self.kinds)
+        return see_through(view, _moving_keys(self, view), before["camera"], kinds=self.kinds)
 
 
 def present_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
@@ -353,6 +354,22 @@ def present_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[
             f" {sorted(map(str, data))}. allow_missing_keys=True skips what is not there"
         )
     return [key for key in keys if key in data]
+
+
+def _moving_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
+    """Return the keys to move, having checked that no map of the view is left behind."""
+    keys = present_keys(transform, data)
+    if behind := sorted(name for name in MAP_KINDS if name in data and name not in keys):
+        raise DataError(
+            f"{type(transform).__name__} would move {keys} and leave {behind} where they are, which"
+            " would then belong to no pixel; add them to the keys, or take them out of the view"
+        )
+    return keys
+
+
+def _require_size(size: tuple[int, int]) -> None:
+    if min(size) < 1:
+        raise DataError(f"size is {size}, expected a height and a width of 1 or more")
 
 
 def _size(data: Mapping[Hashable, Any], keys: Iterable[str]) -> tuple[int, int]:

@@ -6,10 +6,10 @@ Works for every camera, because it asks for nothing but rays.
 import torch
 from torch import Tensor
 
-from colondepth.cameras import Camera
-from colondepth.geometry import depth_from_distance, pixels_from_flow
-from colondepth.motion import inverse, require_rigid
-from colondepth.shapes import require_float, require_shapes
+from colondepth.cameras import Camera, safe_norm
+from colondepth.geometry import cross, depth_from_distance, pixels_from_flow
+from colondepth.motion import inverse, require_rigid, rigid_motion, transform
+from colondepth.shapes import require_broadcast, require_finite, require_precise, require_shapes
 
 
 def triangulate(
@@ -23,9 +23,12 @@ def triangulate(
 
     The distance d along the source ray minimises the miss between the two rays. Its relative
     error for a flow that is wrong by one pixel is about e = pixel angle / parallax, where the
-    parallax is the angle at which the rays meet, and the confidence is 1 / (1 + e^2): half where
-    one pixel of error costs all of the depth, and exactly 0 at the epipole, for a camera that
-    does not move, and where the rays meet behind the camera or not at all.
+    parallax is the angle between the rays within the epipolar plane. Flow that points out of that
+    plane cannot come from this motion, and counts like an error of its own: with p the parallax,
+    o the angle out of the plane and a the angle of a pixel, the confidence is
+    p^2 / (p^2 + o^2 + a^2). It is half where one pixel of error costs all of the depth, and 0 at
+    the epipole, for a translation of 0, for flow that leaves the target's image, and where the
+    rays meet behind a camera or not at all. A translation that is not 0 is believed, however small.
 
     Args:
         flow_px: flow from source to target, shape (*B, 2, H, W).
@@ -40,34 +43,46 @@ def triangulate(
     size = require_shapes(
         flow_px=(flow_px, "*B 2 H W"), target_from_source=(target_from_source, "*B 4 4")
     )
-    require_float(flow_px=flow_px)
+    require_precise(flow_px=flow_px)
+    require_finite(flow_px=flow_px)
     require_rigid(target_from_source=target_from_source)
     camera = camera.to(flow_px)
     target_camera = (target_camera or camera).to(flow_px)
-    source_from_target = inverse(target_from_source.to(flow_px))
-    pixels = pixels_from_flow(flow_px)  # (*B, H, W, 2)
-    batch = torch.broadcast_shapes(pixels.shape[:-3], source_from_target.shape[:-2], camera.batch)
-    pixels = pixels.expand(*batch, *pixels.shape[-3:])
-    ray = camera.rays(size["H"], size["W"]).expand(*batch, size["H"], size["W"], 3)
-    rotation = source_from_target[..., None, None, :3, :3]
-    other = (rotation @ target_camera.rays_at(pixels)[..., None])[..., 0]  # (*B, H, W, 3)
-    lands = target_camera.contains(pixels) & (other.abs().amax(dim=-1) > 0)
-    base = source_from_target[..., None, None, :3, 3].expand_as(ray)
+    batch = require_broadcast(
+        flow_px=tuple(flow_px.shape[:-3]),
+        target_from_source=tuple(target_from_source.shape[:-2]),
+        camera=camera.batch,
+        target_camera=target_camera.batch,
+    )
+    source_from_target = inverse(target_from_source.to(flow_px)).expand(*batch, 4, 4)
+    pixels = pixels_from_flow(flow_px).expand(*batch, size["H"], size["W"], 2)
+    seen_rays = target_camera.expanded(batch).rays_at(pixels)  # (*B, H, W, 3), target frame
+    turn = rigid_motion(
+        source_from_target[..., :3, :3], torch.zeros_like(source_from_target[..., :3, 3])
+    )
+    # Planes first, (3, *B, H, W), as in `geometry.normals_from_depth`.
+    other = transform(turn, seen_rays).movedim(-1, 0).contiguous()
+    rays = camera.expanded(batch).rays(size["H"], size["W"])
+    ray = rays.movedim(-1, 0).contiguous()
+    base = source_from_target[..., None, None, :3, 3].movedim(-1, 0).expand_as(ray)
+    lands = target_camera.contains(pixels) & (seen_rays.abs().amax(dim=-1) > 0)
     # d ray - t other = base, least squares in (d, t): cross with `other` to be rid of t.
-    parallax = torch.linalg.cross(ray, other)
-    reach = torch.linalg.cross(base, other)
-    square = parallax.square().sum(dim=-1)  # sin^2 of the angle between the rays
-    smallest = torch.finfo(flow_px.dtype).eps ** 2
-    apart = lands & (square > smallest)
+    across = cross(ray, other)
+    square = across.square().sum(dim=0)  # sin^2 of the angle between the rays
+    apart = lands & (square > torch.finfo(flow_px.dtype).eps ** 2)
     safe = torch.where(apart, square, torch.ones_like(square))
-    distance = (reach * parallax).sum(dim=-1) / safe
+    distance = (cross(base, other) * across).sum(dim=0) / safe
     # The same for the target: a point behind it was not seen there.
-    other_distance = (torch.linalg.cross(base, ray) * parallax).sum(dim=-1) / safe
+    other_distance = (cross(base, ray) * across).sum(dim=0) / safe
     meets = apart & (distance > 0) & (other_distance > 0)
-    pixel_rad = _pixel_angle_rad(ray)
-    confidence = torch.where(meets, square / (square + pixel_rad.square()), 0)[..., None, :, :]
-    distance_mm = torch.where(meets, distance, 0)[..., None, :, :]
-    depth_mm = depth_from_distance(distance_mm, camera)
+    epipolar = cross(ray, base)
+    length = safe_norm(epipolar.movedim(0, -1), torch.finfo(flow_px.dtype).tiny ** 0.5)
+    normal = epipolar / length  # of the epipolar plane; 0 at the epipole
+    parallax = (across * normal).sum(dim=0).square()
+    out_of_plane = (other * normal).sum(dim=0).square()
+    share = parallax / (parallax + out_of_plane + _pixel_angle_rad(rays).square())
+    confidence = torch.where(meets, share, 0)[..., None, :, :]
+    depth_mm = depth_from_distance(torch.where(meets, distance, 0)[..., None, :, :], camera)
     return depth_mm, torch.where(depth_mm > 0, confidence, 0)
 
 

@@ -9,10 +9,10 @@ from math import tan
 import torch
 from torch import Tensor
 
-from colondepth.cameras import Camera
+from colondepth.cameras import Camera, pixel_grid
 from colondepth.errors import DataError
 from colondepth.geometry import depth_from_distance, distance_from_depth
-from colondepth.shapes import require_shapes
+from colondepth.shapes import require_broadcast, require_precise, require_shapes
 from colondepth.warping import Lookup, sample
 
 # A pinhole image of a wider field is mostly stretched rim: at 150 degrees its corners are
@@ -49,10 +49,9 @@ def pinhole_for(camera: Camera, *, field_rad: float, height: int, width: int) ->
 
 def pixels_through(target_camera: Camera, source_camera: Camera) -> tuple[Tensor, Tensor]:
     """Return which source pixel each target pixel sees, (*B, H, W, 2), and where there is one."""
-    rays = target_camera.rays(target_camera.height, target_camera.width)  # (*B, H, W, 3)
-    if source_camera.batch and not target_camera.batch:
-        rays = rays.expand(*source_camera.batch, *rays.shape)
-    pixels, in_front = source_camera.project(rays)
+    batch = require_broadcast(source_camera=source_camera.batch, target_camera=target_camera.batch)
+    rays = target_camera.expanded(batch).rays(target_camera.height, target_camera.width)
+    pixels, in_front = source_camera.expanded(batch).project(rays)  # (*B, H, W, 2)
     seen = in_front & source_camera.contains(pixels) & (rays.abs().amax(dim=-1) > 0)
     return pixels, seen
 
@@ -104,14 +103,18 @@ def undistort_flow(
     Both frames are undistorted alike. The nearest source pixel's vector is taken, then its end is
     seen through the target camera, so a vector that left its lens's field has `seen` False.
     """
-    pixels, seen = pixels_through(target_camera.to(flow_px), source_camera.to(flow_px))
+    require_precise(flow_px=flow_px)
+    source, target = source_camera.to(flow_px), target_camera.to(flow_px)
+    pixels, seen = pixels_through(target, source)
     found, inside = sample(flow_px, pixels, lookup=Lookup.NEAREST)
     # The flow of the neighbour is taken to start where this pixel looks.
-    ends = pixels + found.movedim(-3, -1)
-    rays = source_camera.to(flow_px).rays_at(ends)
-    arrivals, in_front = target_camera.to(flow_px).project(rays)
-    starts, _ = target_camera.to(flow_px).project(source_camera.to(flow_px).rays_at(pixels))
-    seen = (seen & in_front)[..., None, :, :] & inside
+    ends = pixels + found.movedim(-3, -1)  # (*B, H, W, 2)
+    batch = tuple(ends.shape[:-3])
+    source, target = source.expanded(batch), target.expanded(batch)
+    rays = source.rays_at(ends)
+    arrivals, in_front = target.project(rays)
+    seen = (seen & in_front & (rays.abs().amax(dim=-1) > 0))[..., None, :, :] & inside
+    starts = pixel_grid(target.height, target.width, like=ends)
     moved = (arrivals - starts).movedim(-1, -3)
     return torch.where(seen, moved, torch.zeros_like(moved)), seen
 

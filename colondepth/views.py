@@ -8,6 +8,7 @@ one camera. A `Prediction` is all that leaves a backbone.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from typing import Any, NotRequired, TypedDict, cast, overload
 
 import torch
@@ -57,11 +58,9 @@ MAP_KINDS: Mapping[str, MapKind] = {
     "normals": MapKind.NORMALS,
     "flow_px": MapKind.FLOW,
 }
+NORMAL_TOLERANCE = 0.02  # 8-bit normals are off by 0.01
 _PATTERNS = {
     "image": "*B 3 H W",
-    "valid": "*B 1 H W",
-    "depth_mm": "*B 1 H W",
-    "distance_mm": "*B 1 H W",
     "normals": "*B 3 H W",
     "flow_px": "*B 2 H W",
 }
@@ -77,24 +76,35 @@ def require_view(view: Mapping[str, Any]) -> None:
             f"camera is a {type(camera).__name__}, expected a Camera; without a calibration,"
             " Camera.assumed(height, width) is the stated guess"
         )
-    maps = {name: (view[name], pattern) for name, pattern in _PATTERNS.items() if name in view}
+    maps = {
+        name: (view[name], _PATTERNS.get(name, "*B 1 H W")) for name in MAP_KINDS if name in view
+    }
     size = require_shapes(**maps)
+    if min(size["H"], size["W"]) == 0:
+        raise ShapeError(f"image has shape {tuple(view['image'].shape)}, expected pixels in it")
+    _require_one_batch(view, maps)
     if (size["H"], size["W"]) != (camera.height, camera.width):
         raise ShapeError(
             f"the maps have {size['H']}x{size['W']} pixels, the camera {camera.height}x"
             f"{camera.width}; camera.resized({size['H']}, {size['W']}) follows a resized image"
         )
-    numbers = {name: view[name] for name in maps if name != "valid"}
+    numbers = {name: view[name] for name in maps if MAP_KINDS[name] is not MapKind.TRUTH}
     require_float(**numbers)
     require_finite(**numbers)
+    require_bool(**{name: view[name] for name in maps if name not in numbers})
     low, high = view["image"].min().item(), view["image"].max().item()
     if low < 0 or high > 1:
         raise DataError(f"image lies in [{low:g}, {high:g}], expected [0, 1]; divide 8 bits by 255")
     for name in ("depth_mm", "distance_mm"):
         if name in view and view[name].min() < 0:
             raise DataError(f"{name} has negative values; unknown is 0")
-    if "valid" in view:
-        require_bool(valid=view["valid"])
+    if "normals" in view:
+        length = view["normals"].norm(dim=-3)
+        if bool(((length - 1).abs() > NORMAL_TOLERANCE).logical_and(length > 0).any()):
+            raise DataError(
+                f"normals have lengths up to {length.max().item():.3g}, expected 1, or 0 where"
+                " unknown; an 8-bit or 16-bit file holds (n + 1) / 2"
+            )
     if "world_from_camera" in view:
         require_rigid(world_from_camera=view["world_from_camera"])
 
@@ -110,14 +120,16 @@ def collate_views(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {}
     for name in views[0]:
         values = [view[name] for view in views]
-        if isinstance(values[0], Camera):
+        if all(isinstance(value, Camera) for value in values):
             batch[name] = stack(values)
         elif isinstance(values[0], Tensor):
+            if not all(isinstance(value, Tensor) for value in values):
+                raise DataError(f"{name} is a tensor in some views and not in others")
             shapes = {tuple(value.shape) for value in values}
             if len(shapes) > 1:
                 raise ShapeError(f"{name} has shapes {sorted(shapes)}; resize the views first")
             batch[name] = torch.stack(values)
-        elif isinstance(values[0], float):
+        elif all(isinstance(value, float | int) for value in values):
             batch[name] = torch.tensor(values, dtype=torch.float64)
         else:
             batch[name] = values
@@ -164,7 +176,7 @@ class Clip(Sequence[View]):
         if isinstance(index, slice):
             kept = range(len(self))[index]
             return Clip(
-                lambda number: self._read(kept[number]),
+                partial(_read_kept, self._read, kept),
                 [self.frame_ids[number] for number in kept],
                 camera=self.camera,
                 name=self.name,
@@ -206,5 +218,21 @@ class Prediction:
             require_bool(valid=self.valid)
         for depth_mm in self.coarser_depth_mm:
             require_shapes(
-                target=(self.depth_mm[:, 0, 0, 0], "B"), coarser_depth_mm=(depth_mm, "B 1 h w")
+                depth_mm=(self.depth_mm, "B 1 H W"), coarser_depth_mm=(depth_mm, "B 1 h w")
             )
+            require_float(coarser_depth_mm=depth_mm)
+
+
+def _read_kept(read: Callable[[int], View], kept: range, number: int) -> View:
+    """Read view `number` of a slice; not a lambda, which could not travel to another process."""
+    return read(kept[number])
+
+
+def _require_one_batch(view: Mapping[str, Any], maps: Mapping[str, tuple[Tensor, str]]) -> None:
+    batches = {name: tuple(tensor.shape[:-3]) for name, (tensor, _) in maps.items()}
+    batches["camera"] = view["camera"].batch
+    if "world_from_camera" in view:
+        batches["world_from_camera"] = tuple(view["world_from_camera"].shape[:-2])
+    if len(set(batches.values())) > 1:
+        found = ", ".join(f"{name} {batch}" for name, batch in batches.items())
+        raise ShapeError(f"the parts of a view have one batch, found {found}")

@@ -45,6 +45,18 @@ def test_a_guess_is_still_a_guess_when_read_back(tmp_path):
     assert not from_file(tmp_path / "camera.json").calibrated
 
 
+@pytest.mark.parametrize("form", [form for form in CameraForm if form is not CameraForm.JSON])
+def test_a_form_that_cannot_say_so_refuses_a_guess(tmp_path, form):
+    with pytest.raises(DataError, match="is a guess"):
+        to_file(Camera.assumed(H, W), tmp_path / "camera.txt", form=form)
+
+
+def test_a_simcol3d_file_that_would_be_misread_is_not_written(tmp_path):
+    camera = Camera.pinhole(fx=90, fy=100, cx=60, cy=90, height=201, width=201)
+    with pytest.raises(DataError, match="nobody could tell"):
+        to_file(camera, tmp_path / "cam.txt", form=CameraForm.SIMCOL3D)
+
+
 @pytest.mark.parametrize("form", [CameraForm.OPENCV, CameraForm.C3VD, CameraForm.SIMCOL3D])
 def test_a_form_that_cannot_hold_a_camera_refuses_it_and_writes_nothing(tmp_path, form):
     camera = cameras()["omnidirectional" if form is not CameraForm.C3VD else "brown"]
@@ -128,6 +140,23 @@ def test_simcol3ds_scrambled_matrix_is_understood(tmp_path, text):
             '{"model":"fisheye","height":3,"width":4,"fx":1,"fy":1,"cx":0,"cy":0,"distortion":[1]}',
             "expected 4 numbers",
         ),
+        (
+            "camera.json",
+            '{"model":"pinhole","height":3,"width":4,"fx":1,"fy":1,"cx":0,"cy":0,"calibrated":"no"}',
+            "true or false",
+        ),
+        (
+            "camera.json",
+            '{"model":"omnidirectional","height":3,"width":4,"fx":1,"fy":1,"cx":0,"cy":0,'
+            '"polynomial":[-5,0,0,0,0]}',
+            "starts with -5",
+        ),
+        ("camera.json", '{"model": ["pinhole"]}', "expected one of"),
+        (
+            "camera.json",
+            '{"model":"pinhole","height":3,"width":4,"fx":1' + "0" * 400 + ',"fy":1,"cx":0,"cy":0}',
+            "expected a finite number",
+        ),
         ("camera.txt", "1 2 3", "3 numbers"),
         ("camera.txt", "1 0 2 0 1 2 0 0 2", "last row"),
         ("camera.txt", "a0 = 5\nwidth = 3\n", "lacks"),
@@ -174,6 +203,11 @@ def test_opencvs_rational_model_is_refused(tmp_path):
         from_file(tmp_path / "camera.yaml", size=(H, W))
     with pytest.raises(DataError, match="pass size"):
         from_file(tmp_path / "camera.yaml")
+    storage = cv2.FileStorage(str(tmp_path / "skewed.yaml"), cv2.FILE_STORAGE_WRITE)
+    storage.write("camera_matrix", np.array([[FX, 1.5, CX], [0, FY, CY], [0, 0, 1]]))
+    storage.release()
+    with pytest.raises(DataError, match=r"skew of 1\.5"):
+        from_file(tmp_path / "skewed.yaml", size=(H, W))
 
 
 def test_a_batch_of_cameras_has_no_file(tmp_path):

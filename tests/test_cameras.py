@@ -142,6 +142,65 @@ def test_pixels_beyond_a_folding_lens_have_no_ray():
     assert in_front.tolist() == [True, False]
 
 
+def test_a_folding_fisheye_ends_where_its_radius_stops_growing():
+    bends = (-0.1, -0.05, -0.01, -0.01)
+    camera = Camera.fisheye(fx=30, fy=31, cx=CX, cy=CY, height=H, width=W, distortion=bends)
+    angles = np.radians([60.0, 66.0])
+    slope = 1 + sum((2 * k + 3) * b * angles ** (2 * k + 2) for k, b in enumerate(bends))
+    assert slope[0] > 0 > slope[1]
+    points = torch.from_numpy(np.stack([np.sin(angles), 0 * angles, np.cos(angles)], axis=-1))
+    _, in_front = camera.project(points)
+    assert in_front.tolist() == [True, False]
+    beyond = torch.tensor([[CX + 30.0, CY]], dtype=torch.float64)  # farther than it ever reaches
+    assert camera.rays_at(beyond).abs().max() == 0
+
+
+def test_a_linear_term_in_the_polynomial_counts():
+    camera = Camera.omnidirectional(
+        polynomial=(30, 0.2, -1e-3, 0, 0), cx=CX, cy=CY, height=H, width=W
+    )
+    ray = camera.rays_at(torch.tensor([CX + 20, CY], dtype=torch.float64))
+    assert (ray[0] / ray[2]).item() == pytest.approx(20 / (30 + 4 - 0.4))
+    assert_close(camera.project(ray * 7)[0], torch.tensor([CX + 20, CY], dtype=torch.float64))
+
+
+def test_every_ray_of_a_strongly_decentred_lens_comes_back_in_float32():
+    for tangential in ((1.1e-3, -2.3e-3), (0.02, -0.03)):
+        bends = (-0.4, 0.0, *tangential, 0.0)
+        camera = Camera.pinhole(
+            fx=300, fy=310, cx=243, cy=181, height=360, width=480, distortion=bends
+        ).to(torch.zeros((), dtype=torch.float32))
+        rays = camera.rays(360, 480)
+        seen = rays.abs().amax(dim=-1) > 0
+        pixels, in_front = camera.project(rays)
+        error = (pixels - pixel_grid(360, 480, like=rays)).abs().amax(dim=-1)
+        assert 0.3 < seen.float().mean() < 1
+        assert error[seen & in_front].max() < 2e-4
+        assert in_front[seen].float().mean() > 0.999
+
+
+def test_a_pinhole_sees_75_degrees_off_its_axis():
+    camera = cameras()["pinhole"]
+    angle = np.radians(75.0)
+    pixels, in_front = camera.project(torch.tensor([np.sin(angle), 0, np.cos(angle)]))
+    assert in_front
+    assert pixels[0].item() == pytest.approx(CX + FX * np.tan(angle))
+
+
+def test_the_image_ends_at_the_edges_of_its_border_pixels():
+    camera = cameras()["pinhole"]
+    corners = torch.tensor([[-0.5, -0.5], [W - 0.5, H - 0.5], [-0.51, 0], [0, H - 0.49]])
+    assert camera.contains(corners).tolist() == [True, True, False, False]
+
+
+def test_a_camera_follows_the_precision_of_its_points():
+    camera = cameras()["fisheye"]
+    points = camera.rays(H, W)[5, 7] * 3
+    single = camera.to(torch.zeros((), dtype=torch.float32))
+    assert single.project(points)[0].dtype == torch.float64
+    assert single.rays_at(torch.zeros(2, dtype=torch.float64)).dtype == torch.float64
+
+
 def test_rays_and_pixels_are_differentiable_in_everything(camera):
     camera = camera.resized(3, 4)
 
@@ -274,6 +333,16 @@ def test_lenses_keep_their_kind_through_every_change(camera):
         ),
         (lambda: stack([cameras()["pinhole"], cameras()["fisheye"]]), "one kind and one size"),
         (lambda: stack([]), "no camera"),
+        (lambda: stack([stack([cameras()["pinhole"]] * 2), cameras()["pinhole"]]), "in a batch"),
+        (lambda: cameras()["pinhole"].cropped(-1, 0, 5, 5), "leaves the image"),
+        (lambda: cameras()["pinhole"].turned(torch.diag(torch.tensor([2.0, 1]))), "orthogonal"),
+        (
+            lambda: cameras()["pinhole"].remapped(
+                torch.eye(2).expand(3, 2, 2), torch.zeros(2), height=H, width=W
+            ),
+            "linear has shape",
+        ),
+        (lambda: cameras()["pinhole"].project(torch.zeros(4, 3).int()), "holds int32"),
         (lambda: cameras()["pinhole"].project(torch.zeros(4, 2)), "points has shape"),
     ],
 )

@@ -37,6 +37,23 @@ def test_a_block_that_ends_well_makes_folder_and_file_that_others_can_read(tmp_p
     assert path.stat().st_mode & 0o444
 
 
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    with written_whole(tmp_path / "link.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_an_image_that_lies_on_its_side_is_stood_up(tmp_path):
+    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned a quarter
+    picture.save(tmp_path / "a.png", exif=exif)
+    assert read_image(tmp_path / "a.png").shape == (3, 6, 4)
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
@@ -89,6 +106,8 @@ def test_only_colours_can_be_written(tmp_path):
         write_image(torch.zeros(1, 4, 5), tmp_path / "a.png")
     with pytest.raises(DataError, match="NaN"):
         write_image(torch.full((3, 4, 5), torch.nan), tmp_path / "a.png")
+    with pytest.raises(DataError, match="no pixel"):
+        write_image(torch.zeros(3, 0, 5), tmp_path / "a.png")
     with pytest.raises(DataError, match="no image format"):
         write_image(torch.zeros(3, 4, 5), tmp_path / "a.xyz")
     assert not list(tmp_path.iterdir())

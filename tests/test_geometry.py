@@ -175,6 +175,73 @@ def test_going_there_and_back_ends_at_the_start(camera):
     assert_close(back[keep], start[keep], atol=1e-7, rtol=0)
 
 
+def test_a_target_camera_of_another_size_sees_the_same_places(camera):
+    view = look([OFF_AXIS], camera, at(0, 0, 0))
+    motion = relative(at(1, 2, -3, yaw_rad=-0.2), at(0, 0, 0))
+    pixels, depth_mm, _ = reproject(view.depth_mm, camera, motion)
+    other = camera.resized(2 * H, 3 * W)
+    moved, same_mm, _ = reproject(view.depth_mm, camera, motion, target_camera=other)
+    scale = torch.tensor([3.0, 2], dtype=pixels.dtype)
+    assert_close(moved, (pixels + 0.5) * scale - 0.5)
+    assert_close(same_mm, depth_mm)
+
+
+def test_unknown_depth_lands_nowhere_even_from_behind():
+    camera = cameras()["pinhole"]
+    depth_mm = torch.zeros(1, H, W, dtype=torch.float64)
+    # Seen from 10 mm behind, the camera's own centre is on the axis, 10 mm ahead.
+    _, _, lands = reproject(depth_mm, camera, relative(at(0, 0, -10), at(0, 0, 0)))
+    assert not lands.any()
+
+
+def test_a_wall_that_the_camera_has_passed_lands_nowhere():
+    camera = cameras()["pinhole"]
+    depth_mm = torch.full((1, H, W), 50.0, dtype=torch.float64)
+    _, _, lands = reproject(depth_mm, camera, relative(at(0, 0, 110), at(0, 0, 0)))
+    assert not lands.any()
+
+
+def test_beyond_a_right_angle_there_is_distance_and_no_depth():
+    camera = Camera.fisheye(fx=12, fy=13, cx=CX, cy=CY, height=H, width=W)
+    beyond = camera.rays(H, W)[..., 2] < -1e-9
+    assert beyond.any()
+    distance_mm = torch.full((1, H, W), 30.0, dtype=torch.float64)
+    depth_mm = depth_from_distance(distance_mm, camera)
+    assert (depth_mm[0][beyond] == 0).all()
+    assert (distance_from_depth(distance_mm, camera)[0][beyond] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["pinhole", "omnidirectional"])
+def test_batch_axes_broadcast_alike_in_every_part_of_the_call(name):
+    # Two axes of views, one of cameras: a camera belongs to the last batch axis.
+    camera = cameras()[name]
+    both = stack([camera, camera.turned(torch.tensor([[0.8, -0.6], [0.6, 0.8]]))])
+    depth_mm = torch.full((3, 2, 1, H, W), 20.0, dtype=torch.float64)
+    still = torch.eye(4, dtype=torch.float64)
+    grid = pixel_grid(H, W, like=depth_mm)
+    pixels, _, lands = reproject(depth_mm, both, still)
+    assert_close(pixels[lands[:, :, 0]], grid.expand_as(pixels)[lands[:, :, 0]])
+    one = depth_mm[0, 0]
+    pixels, _, lands = reproject(one, camera, still, target_camera=stack([camera] * H))
+    assert_close(pixels[lands[:, 0]], grid.expand_as(pixels)[lands[:, 0]])
+    motions = torch.stack([relative(at(x, 0, 0), at(0, 0, 0)) for x in (0.0, 1.0, 2.0)])
+    flow, _ = rigid_flow(one, camera, motions)
+    assert flow.shape == (3, 2, H, W)
+    with pytest.raises(ShapeError, match="do not broadcast"):
+        unproject(depth_mm, stack([camera] * 3))
+
+
+@pytest.mark.parametrize("name", cameras())
+def test_autocast_does_not_move_pixels(name):
+    camera = cameras()[name]
+    depth_mm = look([OFF_AXIS], camera, at(0, 0, 0)).depth_mm.float()
+    motion = relative(at(1, 2, -3, yaw_rad=-0.2), at(0, 0, 0)).float()
+    flow, _ = rigid_flow(depth_mm, camera, motion)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, _ = rigid_flow(depth_mm, camera, motion)
+    assert torch.equal(flow, rounded)
+
+
 def test_disparity_of_a_slanted_plane_is_linear_in_the_pixel():
     camera = cameras()["pinhole"]
     view = look([PLANE], camera, at(0, 0, 0))
@@ -252,7 +319,13 @@ def test_float32_is_good_to_a_hundredth_of_a_degree_and_a_thousandth_of_a_pixel(
     [
         (lambda c: unproject(torch.ones(H, W), c), ShapeError, "depth_mm has shape"),
         (lambda c: unproject(torch.ones(1, H, W + 1), c), ShapeError, "resized"),
-        (lambda c: unproject(torch.ones(1, H, W).int(), c), DataError, "expected a floating"),
+        (
+            lambda c: unproject(torch.ones(1, H, W).int(), c),
+            DataError,
+            "expected float32 or",
+        ),
+        (lambda c: unproject(torch.full((1, H, W), torch.nan), c), DataError, "1728 of 1728"),
+        (lambda c: unproject(torch.ones(1, H, W).half(), c), DataError, "under autocast"),
         (lambda c: unproject("depth.png", c), ShapeError, "is a str"),
         (
             lambda c: rigid_flow(torch.ones(1, H, W), c, torch.eye(3)),

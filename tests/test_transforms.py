@@ -167,20 +167,71 @@ def test_a_flipped_camera_still_looks_right_and_down(view):
 
 
 def test_a_prediction_on_the_small_view_is_carried_back_to_the_large_one(view):
-    keys = ["image", "valid"]
-    small = Compose([ResizeViewd(keys, (H, W)), FlipViewd(keys, -1)])
-    new = small(view)
-    depth = Compose(
+    keys = ["image", "depth_mm"]
+    small = Compose(
         [
-            ResizeViewd(["depth_mm"], (H, W), allow_missing_keys=True),
-            FlipViewd(["depth_mm"], -1, allow_missing_keys=True),
+            ResizeViewd(keys, (H, W), allow_missing_keys=True),
+            FlipViewd(keys, -1, allow_missing_keys=True),
         ]
     )
-    predicted = {**new, "depth_mm": depth({"depth_mm": view["depth_mm"]})["depth_mm"]}
-    back = depth.inverse(predicted)
+    new = small({"image": view["image"], "camera": view["camera"]})
+    # What a perfect network would say of the small flipped view: its own scene's depth.
+    new["depth_mm"] = small({"depth_mm": view["depth_mm"]})["depth_mm"]
+    back = small.inverse(new)
     wrong = (back["depth_mm"] - view["depth_mm"]).abs() / view["depth_mm"].clamp(min=1)
     assert back["depth_mm"].shape == view["depth_mm"].shape
     assert wrong[view["valid"]].median() < 0.05
+
+
+def test_a_map_that_would_be_left_behind_is_an_error(view):
+    for change in (ResizeViewd(["image"], (H, W)), FlipViewd(["image"], -1)):
+        with pytest.raises(DataError, match=r"leave .*depth_mm"):
+            change(view)
+
+
+def test_what_was_not_valid_stays_so(view):
+    nothing = {**view, "valid": torch.zeros_like(view["valid"])}
+    for change in (RotateViewd(MAPS, 0.3), UndistortViewd(MAPS, 0.9, (70, 90))):
+        assert not change(nothing)["valid"].any()
+
+
+def test_shrinking_takes_numbers_from_the_middle_of_each_block(view):
+    # By 3, the middle of a block is its second row and column, for every kind that has no between.
+    labels = torch.arange(9 * H * W).reshape(1, 3 * H, 3 * W)
+    kinds = {"labels": MapKind.SCALAR}
+    new = ResizeViewd([*MAPS, "labels"], (H, W), kinds=kinds)({**view, "labels": labels})
+    assert torch.equal(new["labels"], labels[:, 1::3, 1::3])
+    for name in ("depth_mm", "normals", "valid"):
+        assert torch.equal(new[name], view[name][:, 1::3, 1::3])
+    assert_close(new["flow_px"], view["flow_px"][:, 1::3, 1::3] / 3)
+
+
+def test_shrinking_a_checkerboard_gives_grey_and_white_stays_white(view):
+    v, u = torch.meshgrid(torch.arange(3 * H), torch.arange(3 * W), indexing="ij")
+    board = ((u + v) % 2).float().expand(3, -1, -1)
+    shrink = ResizeViewd(["image"], (H, W))
+    grey = shrink({"image": board, "camera": view["camera"]})["image"]
+    assert_close(grey, torch.full_like(grey, 0.5), atol=0.06, rtol=0)
+    white = shrink({"image": torch.ones(3, 3 * H, 3 * W), "camera": view["camera"]})
+    require_view(white)
+
+
+def test_a_turn_leaves_the_middle_pixel_of_an_odd_frame_in_place():
+    image = torch.zeros(3, 31, 41, dtype=torch.float64)
+    image[:, 15, 20] = 1
+    turned = RotateViewd(["image"], 0.7)({"image": image, "camera": Camera.assumed(31, 41)})
+    assert turned["image"][0, 15, 20] == pytest.approx(1)
+
+
+def test_random_crops_reach_every_corner_and_random_turns_both_ways():
+    crop = RandCropViewd(MAPS, (106, 143)).set_random_state(0)
+    assert {crop.draw((108, 144)) for _ in range(99)} == {
+        (v, u) for v in range(3) for u in range(2)
+    }
+    turn = RandRotateViewd(MAPS, 0.5).set_random_state(0)
+    drawn = [turn.draw() for _ in range(50)]
+    assert min(drawn) < -0.3
+    assert max(drawn) > 0.3
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not(view):
@@ -203,9 +254,9 @@ def test_the_same_seed_draws_the_same_and_another_does_not(view):
 def test_an_unknown_map_needs_its_kind():
     view = seen(large("fisheye")) | {"labels": torch.arange(9 * H * W).reshape(1, 3 * H, 3 * W)}
     with pytest.raises(DataError, match="labels"):
-        FlipViewd(["image", "labels"], -1)(view)
-    labels = FlipViewd(["labels"], -1, kinds={"labels": MapKind.SCALAR})(view)["labels"]
-    assert torch.equal(labels, view["labels"].flip(-1))
+        FlipViewd([*MAPS, "labels"], -1)(view)
+    flip = FlipViewd([*MAPS, "labels"], -1, kinds={"labels": MapKind.SCALAR})
+    assert torch.equal(flip(view)["labels"], view["labels"].flip(-1))
 
 
 @pytest.mark.parametrize(

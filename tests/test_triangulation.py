@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from colondepth.cameras import Camera, pixel_grid
 from colondepth.errors import DataError
-from colondepth.geometry import rigid_flow
+from colondepth.geometry import reproject, rigid_flow
 from colondepth.motion import relative
 from colondepth.triangulation import triangulate
 from synthetic_colons.analytic import Tube, look
@@ -105,9 +105,64 @@ def test_noise_in_the_flow_hurts_least_where_confidence_is_high():
     order = confidence[lands].argsort()
     quarter = len(order) // 4
     assert wrong[order[-quarter:]].median() < 0.3 * wrong[order[:quarter]].median()
-    assert pixel_grid(2, 2, like=flow).shape == (2, 2, 2)
+
+
+def test_flow_out_of_the_epipolar_plane_is_not_believed():
+    camera = cameras()["pinhole"]
+    sideways = relative(at(2, 0, 0), at(0, 0, 0))
+    flow = torch.zeros(2, H, W, dtype=torch.float64)
+    flow[0] = -4
+    _, possible = triangulate(flow, camera, sideways)
+    flow[1] = 6
+    _, impossible = triangulate(flow, camera, sideways)
+    assert possible[0, 10:25, 15:30].min() > 0.9
+    assert impossible[0, 10:25, 15:30].max() < 0.35
+
+
+def test_flow_that_leaves_the_image_has_no_confidence():
+    camera = cameras()["fisheye"]
+    sideways = relative(at(2, 0, 0), at(0, 0, 0))
+    flow = torch.zeros(2, H, W, dtype=torch.float64)
+    flow[0] = -20
+    _, confidence = triangulate(flow, camera, sideways)
+    assert confidence[0, :, :19].abs().max() == 0
+    assert confidence[0, :, 25:].max() > 0.5
+
+
+def test_the_target_may_have_a_camera_of_its_own(camera):
+    target = camera.resized(2 * H, 3 * W)
+    view = look([TUBE], camera, at(0, 0, 0))
+    pixels, _, lands = reproject(view.depth_mm, camera, STEP, target_camera=target)
+    flow = (pixels - pixel_grid(H, W, like=pixels)).movedim(-1, -3)
+    depth_mm, confidence = triangulate(flow, camera, STEP, target_camera=target)
+    sure = lands & (confidence > 0.5)
+    assert sure.float().mean() > 0.3
+    assert_close(depth_mm[sure], view.depth_mm[sure], atol=1e-6, rtol=1e-6)
+
+
+def test_half_a_pixel_of_parallax_is_depth_in_float32_too():
+    camera = cameras()["pinhole"]
+    sideways = relative(at(0.5, 0, 0), at(0, 0, 0)).float()
+    flow = torch.zeros(2, H, W)
+    flow[0] = -0.5
+    depth_mm, confidence = triangulate(flow, camera, sideways)
+    assert_close(depth_mm[0, :, 1:], torch.full((H, W - 1), 40.0), atol=0.1, rtol=0)
+    assert 0.1 < confidence[0, 18, 24] < 0.4
+
+
+def test_a_batch_of_motions_shares_one_flow():
+    camera = cameras()["pinhole"]
+    flow = torch.zeros(2, H, W, dtype=torch.float64)
+    flow[0] = -3
+    steps = torch.stack([relative(at(x, 0, 0), at(0, 0, 0)) for x in (1.0, 2.0)])
+    depth_mm, _ = triangulate(flow, camera, steps)
+    assert_close(depth_mm[1], 2 * depth_mm[0])
 
 
 def test_a_motion_that_is_no_motion_is_refused():
     with pytest.raises(DataError, match="target_from_source"):
         triangulate(torch.zeros(2, H, W), cameras()["pinhole"], torch.eye(4) * torch.nan)
+    flow = torch.zeros(2, H, W)
+    flow[1, 3, 4] = torch.inf
+    with pytest.raises(DataError, match="flow_px has 1 of"):
+        triangulate(flow, cameras()["pinhole"], torch.eye(4))

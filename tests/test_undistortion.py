@@ -5,7 +5,7 @@ import torch
 from scenes import H, W, at, cameras
 from torch.testing import assert_close
 
-from colondepth.cameras import Camera
+from colondepth.cameras import Camera, stack
 from colondepth.errors import DataError, ShapeError
 from colondepth.geometry import rigid_flow
 from colondepth.motion import relative
@@ -87,6 +87,25 @@ def test_undistorted_flow_is_the_flow_of_the_undistorted_frames(lens, ideal):
     agree = (seen & expected_lands & started)[0]
     assert agree.float().mean() > 0.6
     assert (found - expected).norm(dim=0)[agree].median() < 0.05
+
+
+def test_flow_that_leaves_the_new_lens_is_not_seen(lens, ideal):
+    flow = torch.zeros(2, 4 * H, 4 * W, dtype=torch.float64)
+    flow[0] = 3000
+    moved, seen = undistort_flow(flow, lens, ideal)
+    assert not seen.any()
+    assert moved.abs().max() == 0
+
+
+def test_a_batch_of_lenses_undistorts_into_one():
+    both = stack([cameras()["fisheye"], cameras()["fisheye"].resized(2 * H, W).resized(H, W)])
+    ideal = pinhole_for(cameras()["fisheye"], field_rad=0.9, height=20, width=30)
+    image = look([TUBE], both, torch.stack([at(0, 0, 0)] * 2)).image
+    straight, seen = undistort_image(image, both, ideal)
+    assert straight.shape == (2, 3, 20, 30)
+    alone, _ = undistort_image(image[0], cameras()["fisheye"], ideal)
+    assert_close(straight[0], alone)
+    assert seen.any()
 
 
 def test_distorting_back_returns_the_image(lens, ideal):

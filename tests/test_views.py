@@ -55,6 +55,11 @@ def test_a_sound_view_passes_alone_and_in_a_batch():
         ({"depth_mm": torch.zeros(H, W)}, ShapeError, "depth_mm has shape"),
         ({"depth_mm": torch.zeros(1, H, W + 2)}, ShapeError, "depth_mm has shape"),
         ({"valid": torch.ones(1, H, W)}, DataError, "expected bool"),
+        ({"inside": torch.ones(1, H, W + 1, dtype=torch.bool)}, ShapeError, "inside has shape"),
+        ({"inside": torch.ones(1, H, W)}, DataError, "inside holds float32, expected bool"),
+        ({"normals": torch.ones(3, H, W)}, DataError, "lengths up to 1.73"),
+        ({"world_from_camera": torch.eye(4).expand(5, 4, 4)}, ShapeError, "one batch, found"),
+        ({"camera": collate_views([view(), view()])["camera"]}, ShapeError, "one batch, found"),
         ({"world_from_camera": torch.full((4, 4), torch.nan)}, DataError, "world_from_camera"),
         ({"world_from_camera": torch.diag(torch.tensor([1.0, 1, -1, 1]))}, DataError, "hand"),
     ],
@@ -75,6 +80,7 @@ def test_a_batch_stacks_tensors_and_cameras_and_lists_words():
     assert batch["camera"].batch == (2,)
     assert batch["frame_id"] == ["0003", "0004"]
     assert batch["time_s"].tolist() == [3 / 25, 4 / 25]
+    assert collate_views([view(time_s=0), view(time_s=0.5)])["time_s"].tolist() == [0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,7 @@ def test_a_batch_stacks_tensors_and_cameras_and_lists_words():
         ([view(), {k: v for k, v in view().items() if k != "valid"}], r"keys \['valid'\]"),
         ([view(), view(image=torch.zeros(3, H, W + 1))], "resize the views first"),
         ([view(), view(camera=cameras()["pinhole"])], "one kind and one size"),
+        ([view(), view(valid=None)], "valid is a tensor in some"),
     ],
 )
 def test_views_that_make_no_batch_say_why(views, message):
@@ -110,6 +117,13 @@ def test_a_clip_without_frames_or_with_twins_is_refused():
     for names, message in ([], "no frame"), (["a", "b", "a"], "two frames called 'a'"):
         with pytest.raises(DataError, match=message):
             Clip(lambda _: view(), names, camera=cameras()["fisheye"], name="x")
+
+
+def test_a_slice_of_a_clip_travels_between_processes():
+    frames = Clip(view, ["a", "b", "c", "d"], camera=cameras()["fisheye"], name="x")[1:][::2]
+    back = pickle.loads(pickle.dumps(frames))
+    assert [v["time_s"] for v in back] == [1 / 25, 3 / 25]
+    assert [v["frame_id"] for v in back] == ["b", "d"]
 
 
 def test_a_view_travels_between_processes():

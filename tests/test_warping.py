@@ -177,6 +177,20 @@ def test_what_leaves_the_image_or_was_never_known_counts_as_agreed():
     assert not occlusion_by_flow(flow, -flow)[0, :, 25:].any()
 
 
+def test_where_the_target_knows_nothing_everything_is_hidden():
+    camera = cameras()["pinhole"]
+    depth_mm = torch.full((1, H, W), 50.0, dtype=torch.float64)
+    hidden = occlusion_by_depth(depth_mm, torch.zeros_like(depth_mm), camera, at(0, 0, 0))
+    assert hidden.all()
+
+
+def test_a_pixel_of_disagreement_is_an_occlusion():
+    still = torch.zeros(2, H, W)
+    one = still + torch.tensor([1.0, 0]).reshape(2, 1, 1)
+    assert occlusion_by_flow(still, one).all()
+    assert not occlusion_by_flow(still, 0.5 * one).any()
+
+
 def test_a_lookup_says_what_it_was_given_instead():
     with pytest.raises(ShapeError, match="pixels has shape"):
         sample(torch.zeros(1, 3, H, W), torch.zeros(1, H, W, 3), lookup=Lookup.BILINEAR)

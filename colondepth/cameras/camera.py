@@ -21,6 +21,7 @@ from colondepth.cameras.fisheye import Fisheye
 from colondepth.cameras.lens import Lens, lift
 from colondepth.cameras.omnidirectional import Omnidirectional
 from colondepth.cameras.pinhole import Pinhole
+from colondepth.cameras.solve import Jacobian, solve_2x2
 from colondepth.errors import DataError, ShapeError
 from colondepth.shapes import require_broadcast, require_finite, require_float, require_shapes
 
@@ -29,6 +30,7 @@ Number = float | Tensor  # a number for one camera, or a tensor (*B,) for a batc
 # What an image without calibration is taken to be: an equidistant fisheye that sees this much from
 # corner to corner. Colonoscopes are sold with 140 to 170 degrees.
 ASSUMED_FIELD_RAD = 140 * pi / 180
+_ORTHOGONAL = 1e-5  # largest defect of a turn's t' t - 1: float32 passes, a shear does not
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +58,8 @@ class Camera:
         require_finite(linear=self.linear, centre=self.centre, lens=lens)
         if self.height < 1 or self.width < 1:
             raise DataError(f"a camera of {self.height}x{self.width} pixels has no image")
-        if not bool((torch.linalg.det(self.linear.detach()).abs() > 0).all()):
+        a, b, c, d = self.linear.detach().flatten(start_dim=-2).unbind(dim=-1)
+        if not bool((a * d - b * c != 0).all()):
             raise DataError(
                 f"focal lengths {self.linear.detach().diagonal(dim1=-2, dim2=-1).tolist()} make a"
                 " singular camera; they are in pixels and not 0"
@@ -174,12 +177,11 @@ class Camera:
 
     def rays_at(self, pixels: Tensor) -> Tensor:
         """Return the unit rays of pixels (*B, ..., 2), shape (*B, ..., 3); 0 where none exists."""
-        require_shapes(pixels=(pixels, "*B 2"))
-        axes = self._axes_after_batch(pixels=pixels)
+        self._require_batch_first(pixels=(pixels, "*B 2"))
+        if pixels.dtype != self.centre.dtype:
+            return self.to(pixels).rays_at(pixels)
         centre = lift(self.centre, pixels.ndim - self.centre.ndim)
-        inverse = torch.linalg.inv(self.linear)
-        inverse = inverse.reshape(*inverse.shape[:-2], *([1] * axes), 2, 2)
-        plane = (inverse @ (pixels - centre)[..., None])[..., 0]  # (*B, ..., 2)
+        plane = solve_2x2(self._linear_terms(pixels.ndim), pixels - centre)  # (*B, ..., 2)
         rays, seen = self.lens.unbend(plane)
         return rays * seen[..., None]
 
@@ -190,20 +192,25 @@ class Camera:
             Pixels (*B, ..., 2), which may lie outside the image, and `in_front` (*B, ...), False
             for points behind the camera or beyond the lens's field; their pixels mean nothing.
         """
-        require_shapes(points=(points, "*B 3"))
-        axes = self._axes_after_batch(points=points)
+        self._require_batch_first(points=(points, "*B 3"))
+        if points.dtype != self.centre.dtype:
+            return self.to(points).project(points)
         plane, in_front = self.lens.bend(points)
-        linear = self.linear.reshape(*self.linear.shape[:-2], *([1] * axes), 2, 2)
         centre = lift(self.centre, points.ndim - self.centre.ndim)
-        return (linear @ plane[..., None])[..., 0] + centre, in_front
+        # A sum, not a matrix product: autocast would round that to 16 bits, and pixels with it.
+        a, b, c, d = self._linear_terms(points.ndim)
+        p, q = plane.unbind(dim=-1)
+        return torch.stack([a * p + b * q, c * p + d * q], dim=-1) + centre, in_front
 
     def contains(self, pixels: Tensor) -> Tensor:
         """Return True for pixels (..., 2) on the image, out to the edges of its border pixels."""
+        require_shapes(pixels=(pixels, "*B 2"))
         u, v = pixels.unbind(dim=-1)
         return (u >= -0.5) & (u <= self.width - 0.5) & (v >= -0.5) & (v <= self.height - 0.5)
 
     def remapped(self, linear: Tensor, offset: Tensor, *, height: int, width: int) -> Self:
         """Follow an image whose pixels were moved to linear @ pixel + offset, (2, 2) and (2,)."""
+        require_shapes(linear=(linear, "2 2"), offset=(offset, "2"))
         linear, offset = linear.to(self.linear), offset.to(self.centre)
         return replace(
             self,
@@ -235,7 +242,12 @@ class Camera:
             turn: orthogonal (2, 2), from the old x and y to the new ones. Points, normals and
                 `world_from_camera` must be turned by whoever holds them.
         """
+        require_shapes(turn=(turn, "2 2"))
         turn = turn.to(self.linear)
+        if not torch.allclose(turn @ turn.mT, torch.eye(2).to(turn), atol=_ORTHOGONAL):
+            raise DataError(
+                f"turn is {turn.tolist()}, expected an orthogonal matrix; `remapped` takes others"
+            )
         return replace(self, lens=self.lens.turned(turn), linear=self.linear @ turn.mT)
 
     def to(self, like: Tensor) -> Self:
@@ -245,6 +257,16 @@ class Camera:
             lens=self.lens.with_parameters(self.lens.parameters().to(like)),
             linear=self.linear.to(like),
             centre=self.centre.to(like),
+        )
+
+    def expanded(self, batch: tuple[int, ...]) -> Self:
+        """Return this camera repeated along larger batch axes, with which its own broadcast."""
+        lens = self.lens.parameters()
+        return replace(
+            self,
+            lens=self.lens.with_parameters(lens.expand(*batch, lens.shape[-1])),
+            linear=self.linear.expand(*batch, 2, 2),
+            centre=self.centre.expand(*batch, 2),
         )
 
     def field_of_view_rad(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,17 +291,24 @@ class Camera:
         across, down, diagonal = angles.sum(dim=-1).unbind(dim=-1)
         return across, down, diagonal
 
-    def _axes_after_batch(self, **tensors: Tensor) -> int:
-        """Check that the batch axes come first and return how many axes follow before the last."""
-        ((name, tensor),) = tensors.items()
-        axes = tensor.ndim - 1 - len(self.batch)
-        if axes < 0:
+    def _linear_terms(self, ndim: int) -> Jacobian:
+        """Return the four numbers of `linear`, shaped to meet points of so many axes, less one."""
+        terms = self.linear.flatten(start_dim=-2)  # (*B, 4)
+        a, b, c, d = lift(terms, ndim - terms.ndim).unbind(dim=-1)
+        return a, b, c, d
+
+    def _require_batch_first(self, **tensors: tuple[Tensor, str]) -> None:
+        """Check the kind of the numbers, and that the batch axes come first."""
+        require_shapes(**tensors)
+        ((name, (tensor, _)),) = tensors.items()
+        require_float(**{name: tensor})
+        first = tuple(tensor.shape[:-1])[: len(self.batch)]
+        if len(first) < len(self.batch):
             raise ShapeError(
                 f"{name} has shape {tuple(tensor.shape)}, but the camera is a batch {self.batch},"
                 " whose axes come first"
             )
-        require_broadcast(camera=self.batch, **{name: tuple(tensor.shape[: len(self.batch)])})
-        return axes
+        require_broadcast(camera=self.batch, **{name: first})
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
@@ -296,14 +325,10 @@ def stack(cameras: Sequence[Camera]) -> Camera:
         raise DataError("there is no camera to stack; expected one or more")
     first = cameras[0]
     for number, camera in enumerate(cameras):
-        if type(camera.lens) is not type(first.lens) or (camera.height, camera.width) != (
-            first.height,
-            first.width,
-        ):
+        if _kind(camera) != _kind(first):
             raise DataError(
-                f"camera {number} is a {type(camera.lens).__name__} of {camera.height}x"
-                f"{camera.width}, camera 0 a {type(first.lens).__name__} of {first.height}x"
-                f"{first.width}; a batch holds one kind and one size"
+                f"camera {number} is {_kind(camera)}, camera 0 is {_kind(first)}; a batch holds one"
+                " kind and one size"
             )
     return replace(
         first,
@@ -312,6 +337,11 @@ def stack(cameras: Sequence[Camera]) -> Camera:
         centre=torch.stack([camera.centre for camera in cameras]),
         calibrated=all(camera.calibrated for camera in cameras),
     )
+
+
+def _kind(camera: Camera) -> str:
+    batch = f" in a batch {camera.batch}" if camera.batch else ""
+    return f"a {type(camera.lens).__name__} of {camera.height}x{camera.width}{batch}"
 
 
 def _axes(

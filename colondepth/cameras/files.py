@@ -99,6 +99,10 @@ def to_file(camera: Camera, path: Path | str, *, form: CameraForm | None = None)
         form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
         raise DataError(f"{path}: say which form; only .json, .yaml, .yml and .xml name their own")
+    if not camera.calibrated and form is not CameraForm.JSON:
+        raise DataError(
+            f"this camera is a guess, and {form} has no place to say so; write it as .json"
+        )
     write: dict[CameraForm, Callable[[Camera, Path], None]] = {
         CameraForm.JSON: _to_json,
         CameraForm.OPENCV: _to_opencv,
@@ -140,7 +144,7 @@ def _from_json(text: str, path: Path) -> Camera:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(fields, dict) or fields.get("model") not in _MODELS:
+    if not isinstance(fields, dict) or str(fields.get("model")) not in _MODELS:
         found = fields.get("model") if isinstance(fields, dict) else type(fields).__name__
         raise DataError(f'{path} has "model" {found!r}, expected one of {sorted(_MODELS)}')
     omni = fields["model"] == "omnidirectional"
@@ -156,13 +160,14 @@ def _from_json(text: str, path: Path) -> Camera:
     if not all(number[name].is_integer() for name in ("height", "width")):
         raise DataError(f"{path}: height and width are whole numbers of pixels")
     count = 5 if fields["model"] != "fisheye" else 4
-    return _camera(
-        fields["model"],
-        number,
-        _row(fields.get(terms, [0.0] * count), count, terms, path),
-        shear=_row(fields.get("shear", [0.0, 0.0]), 2, "shear", path),
-        calibrated=bool(fields.get("calibrated", True)),
-    )
+    values = _row(fields.get(terms, [0.0] * count), count, terms, path)
+    if omni and values[0] <= 0:
+        raise DataError(f"{path}: the polynomial starts with {values[0]}, expected more than 0")
+    calibrated = fields.get("calibrated", True)
+    if not isinstance(calibrated, bool):
+        raise DataError(f"{path}: calibrated is {calibrated!r}, expected true or false")
+    shear = _row(fields.get("shear", [0.0, 0.0]), 2, "shear", path)
+    return _camera(fields["model"], number, values, shear=shear, calibrated=calibrated)
 
 
 def _to_json(camera: Camera, path: Path) -> None:
@@ -218,6 +223,8 @@ def _from_opencv(path: Path, size: tuple[int, int] | None) -> Camera:
     if not height or not width:
         raise DataError(f"{path} has no image_height and image_width; pass size=(height, width)")
     fisheye = bool(storage.getNode("fisheye_model").real())
+    if matrix[0, 1] and not fisheye:
+        raise DataError(f"{path} has a skew of {matrix[0, 1]}, which OpenCV's pinhole ignores")
     storage.release()
     count = 4 if fisheye else 5
     if any(terms[count:]):
@@ -333,6 +340,12 @@ def _to_simcol3d(camera: Camera, path: Path) -> None:
     cx, cy = camera.centre.tolist()
     if xy or yx:
         raise DataError(f"SimCol3D's form has no place for the shear {[xy, yx]}; write it as .json")
+    scrambled = hypot(fy - (camera.width - 1) / 2, cy - (camera.height - 1) / 2)
+    if scrambled < hypot(cx - (camera.width - 1) / 2, cy - (camera.height - 1) / 2):
+        raise DataError(
+            f"with fy = {fy} and cx = {cx} nobody could tell this file from SimCol3D's published"
+            " order of numbers; write it as .json"
+        )
     path.write_text(" ".join(map(repr, [fx, 0, cx, 0, fy, cy, 0, 0, 1])) + "\n", encoding="utf-8")
 
 
@@ -343,7 +356,7 @@ def _numbers(text: str) -> list[str]:
 def _number(value: object, name: str, path: Path) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not isfinite(number) or isinstance(value, bool):
         raise DataError(f"{path}: {name} is {value!r}, expected a finite number")

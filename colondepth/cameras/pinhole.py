@@ -5,14 +5,19 @@ a direction beyond the fold is not seen.
 """
 
 from dataclasses import dataclass
-from math import pi
+from math import pi, tan
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from colondepth.cameras.lens import Lens, lift, safe_norm
-from colondepth.cameras.solve import increasing_until, solve_increasing, solve_on_plane
+from colondepth.cameras.solve import (
+    Jacobian,
+    increasing_until,
+    solve_increasing,
+    solve_on_plane,
+)
 
 # Rays within a degree of the image plane would need images 57 focal lengths wide.
 WIDEST_RAD = 89 * pi / 180
@@ -32,12 +37,14 @@ class Pinhole(Lens):
         limit = lift(self._limit()[..., None], points.ndim - self.distortion.ndim)[..., 0]
         inside = ahead & (ideal.square().sum(dim=-1) <= limit.square())
         ideal = torch.where(inside[..., None], ideal, torch.zeros_like(ideal))
-        return self._distort(ideal)[0], inside
+        bent, (a, b, c, d) = self._distort(ideal)
+        return bent, inside & (a * d - b * c > 0)  # strong tangential terms fold on their own
 
     def unbend(self, plane: Tensor) -> tuple[Tensor, Tensor]:
         """See `Lens.unbend`."""
         if not bool(self.distortion.any()) and not self.distortion.requires_grad:
-            return _unit(plane), torch.ones_like(plane[..., 0], dtype=torch.bool)
+            widest = tan(WIDEST_RAD)
+            return _unit(plane), plane.square().sum(dim=-1) <= widest * widest
         axes = plane.ndim - self.distortion.ndim
         limit = lift(self._limit()[..., None], axes)[..., 0]
         radius = safe_norm(plane, torch.finfo(plane.dtype).tiny ** 0.5)
@@ -50,9 +57,10 @@ class Pinhole(Lens):
         ideal = plane * ratio[..., None]
         if bool(self.distortion[..., 2:4].any()) or self.distortion.requires_grad:
             ideal = solve_on_plane(self._distort, plane, ideal)
-        back = (self._distort(ideal)[0] - plane).abs().amax(dim=-1)
-        tolerance = 1e3 * torch.finfo(plane.dtype).eps
-        seen = near & (ideal.square().sum(dim=-1) <= limit.square()) & (back < tolerance)
+        bent, (a, b, c, d) = self._distort(ideal)
+        returns = (bent - plane).abs().amax(dim=-1) < 16 * torch.finfo(plane.dtype).eps
+        unfolded = (a * d - b * c > 0) & (ideal.square().sum(dim=-1) <= limit.square())
+        seen = near & unfolded & returns
         ideal = torch.where(seen[..., None], ideal, torch.zeros_like(ideal))
         return _unit(ideal), seen
 
@@ -70,7 +78,7 @@ class Pinhole(Lens):
         p2, p1 = (torch.stack([p2, p1], dim=-1) @ turn.to(self.distortion).mT).unbind(dim=-1)
         return type(self)(torch.stack([k1, k2, p1, p2, k3], dim=-1))
 
-    def _distort(self, ideal: Tensor) -> tuple[Tensor, Tensor]:
+    def _distort(self, ideal: Tensor) -> tuple[Tensor, Jacobian]:
         """Return the distorted point and its Jacobian (Brown 1971, as in OpenCV)."""
         k1, k2, p1, p2, k3 = self._lifted(ideal.ndim - 1)
         x, y = ideal.unbind(dim=-1)
@@ -85,14 +93,9 @@ class Pinhole(Lens):
             dim=-1,
         )
         across = x * y * slope + 2 * p1 * x + 2 * p2 * y
-        jacobian = torch.stack(
-            [
-                torch.stack([radial + x * x * slope + 2 * p1 * y + 6 * p2 * x, across], dim=-1),
-                torch.stack([across, radial + y * y * slope + 6 * p1 * y + 2 * p2 * x], dim=-1),
-            ],
-            dim=-2,
-        )
-        return bent, jacobian
+        xx = radial + x * x * slope + 2 * p1 * y + 6 * p2 * x
+        yy = radial + y * y * slope + 6 * p1 * y + 2 * p2 * x
+        return bent, (xx, across, across, yy)
 
     def _radial(self, radius: Tensor) -> tuple[Tensor, Tensor]:
         k1, k2, _, _, k3 = self._lifted(radius.ndim)

@@ -46,13 +46,18 @@ def solve_increasing(function: Increasing, target: Tensor, start: Tensor, upper:
     return _open_step(function, target, root)
 
 
+# The Jacobian [[a, b], [c, d]] of a map of the plane, as four tensors: stacking them into one
+# matrix cost a quarter of the time.
+Jacobian = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
 def solve_on_plane(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], target: Tensor, start: Tensor
+    function: Callable[[Tensor], tuple[Tensor, Jacobian]], target: Tensor, start: Tensor
 ) -> Tensor:
     """Return the point p with function(p) = target by Newton steps in two dimensions.
 
     Args:
-        function: (..., 2) -> value (..., 2) and Jacobian (..., 2, 2).
+        function: (..., 2) -> value (..., 2) and its Jacobian.
         target: where to arrive, shape (..., 2).
         start: a guess near enough for Newton's method, shape (..., 2).
     """
@@ -61,12 +66,25 @@ def solve_on_plane(
         tolerance = 4 * torch.finfo(target.dtype).eps
         for _ in range(_MAX_STEPS // 4):
             value, jacobian = function(root)
-            step = _solve_2x2(jacobian, value - target)
+            step = solve_2x2(jacobian, value - target)
             root = root - step
             if not bool((step.abs() > tolerance * (1 + root.abs())).any()):
                 break
     value, jacobian = function(root.detach())
-    return root.detach() - _solve_2x2(jacobian.detach(), value - target)
+    a, b, c, d = (slope.detach() for slope in jacobian)
+    return root.detach() - solve_2x2((a, b, c, d), value - target)
+
+
+def solve_2x2(jacobian: Jacobian, right: Tensor) -> Tensor:
+    """Return x (..., 2) with [[a, b], [c, d]] x = right, by Cramer's rule; 0 / 1 where singular.
+
+    torch.linalg.solve factorises a million tiny systems one by one, and has no 16-bit form.
+    """
+    a, b, c, d = jacobian
+    x, y = right.unbind(dim=-1)
+    determinant = a * d - b * c
+    safe = torch.where(determinant.abs() > 0, determinant, torch.ones_like(determinant))
+    return torch.stack([(d * x - b * y) / safe, (a * y - c * x) / safe], dim=-1)
 
 
 def increasing_until(slope: Callable[[Tensor], Tensor], stop: Tensor) -> Tensor:
@@ -86,12 +104,3 @@ def _open_step(function: Increasing, target: Tensor, root: Tensor) -> Tensor:
     value, slope = function(root.detach())
     slope = slope.detach()
     return root.detach() - (value - target) / torch.where(slope > 0, slope, torch.ones_like(slope))
-
-
-def _solve_2x2(matrix: Tensor, right: Tensor) -> Tensor:
-    """Cramer's rule: torch.linalg.solve factorises a million tiny systems one by one."""
-    (a, b), (c, d) = (row.unbind(dim=-1) for row in matrix.unbind(dim=-2))
-    x, y = right.unbind(dim=-1)
-    determinant = a * d - b * c
-    safe = torch.where(determinant.abs() > 0, determinant, torch.ones_like(determinant))
-    return torch.stack([(d * x - b * y) / safe, (a * y - c * x) / safe], dim=-1)
