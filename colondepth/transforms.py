@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform
 from monai.transforms.inverse import InvertibleTransform
 
 from colondepth.cameras import Camera
@@ -62,20 +62,20 @@ class ResizeViewd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        _require_size(size)
+        require_size(size)
         self.size = size
         self.kinds = kinds or {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a resized copy of `data`."""
-        keys = _moving_keys(self, data)
-        before = {"size": _size(data, keys)}
-        return _done(self, data, resize_view(data, keys, self.size, kinds=self.kinds), before)
+        keys = moving_keys(self, data)
+        before = {"size": frame_size(data, keys)}
+        return done(self, data, resize_view(data, keys, self.size, kinds=self.kinds), before)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Resize back; what shrinking lost stays lost."""
-        view, before = _undone(self, data)
-        return resize_view(view, _moving_keys(self, view), before["size"], kinds=self.kinds)
+        view, before = undone(self, data)
+        return resize_view(view, moving_keys(self, view), before["size"], kinds=self.kinds)
 
 
 class CropViewd(MapTransform, InvertibleTransform):
@@ -99,58 +99,21 @@ class CropViewd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        _require_size(size)
+        require_size(size)
         self.top, self.left, self.size = top, left, size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a cropped copy of `data`."""
-        keys = _moving_keys(self, data)
+        keys = moving_keys(self, data)
         height, width = self.size
         view = crop_view(data, keys, top=self.top, left=self.left, height=height, width=width)
-        before = {"size": _size(data, keys), "top": self.top, "left": self.left}
-        return _done(self, data, view, before)
+        before = {"size": frame_size(data, keys), "top": self.top, "left": self.left}
+        return done(self, data, view, before)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Put the rectangle back; what was cut off is 0, and False in masks."""
-        view, before = _undone(self, data)
-        return uncrop_view(view, _moving_keys(self, view), **before)
-
-
-class RandCropViewd(Randomizable, MapTransform, InvertibleTransform):
-    """Keep a rectangle of a view, drawn anew for each.
-
-    Args:
-        keys: maps to crop, of one common size.
-        size: (height, width) of the rectangle.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(
-        self, keys: KeysCollection, size: tuple[int, int], *, allow_missing_keys: bool = False
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        _require_size(size)
-        self.size = size
-
-    def draw(self, frame: tuple[int, int]) -> tuple[int, int]:
-        """Draw the first row and column for a frame of (height, width)."""
-        spare = frame[0] - self.size[0], frame[1] - self.size[1]
-        if min(spare) < 0:
-            raise DataError(f"a crop of {self.size} does not fit a frame of {frame}")
-        return int(self.R.randint(spare[0] + 1)), int(self.R.randint(spare[1] + 1))
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a cropped copy of `data`."""
-        keys = _moving_keys(self, data)
-        size = _size(data, keys)
-        top, left = self.draw(size)
-        view = crop_view(data, keys, top=top, left=left, height=self.size[0], width=self.size[1])
-        return _done(self, data, view, {"size": size, "top": top, "left": left})
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Put the rectangle back; what was cut off is 0, and False in masks."""
-        view, before = _undone(self, data)
-        return uncrop_view(view, _moving_keys(self, view), **before)
+        view, before = undone(self, data)
+        return uncrop_view(view, moving_keys(self, view), **before)
 
 
 class FlipViewd(MapTransform, InvertibleTransform):
@@ -179,57 +142,13 @@ class FlipViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a mirrored copy of `data`."""
-        view = flip_view(data, _moving_keys(self, data), axis=self.axis, kinds=self.kinds)
-        return _done(self, data, view, {})
+        view = flip_view(data, moving_keys(self, data), axis=self.axis, kinds=self.kinds)
+        return done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Mirror back, bit for bit."""
-        view, _ = _undone(self, data)
-        return flip_view(view, _moving_keys(self, view), axis=self.axis, kinds=self.kinds)
-
-
-class RandFlipViewd(Randomizable, MapTransform, InvertibleTransform):
-    """Mirror a view left to right, and top to bottom, each with a probability of its own.
-
-    Args:
-        keys: maps to mirror.
-        prob: probability of either mirror, in [0, 1].
-        kinds: kinds of maps that `views.MAP_KINDS` does not list.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        prob: float,
-        *,
-        kinds: Kinds | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        if not 0 <= prob <= 1:
-            raise DataError(f"prob is {prob}, expected a number in [0, 1]")
-        self.prob = prob
-        self.kinds = kinds or {}
-
-    def draw(self) -> tuple[int, ...]:
-        """Draw the axes to mirror."""
-        return tuple(axis for axis in (-1, -2) if self.R.random_sample() < self.prob)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a copy of `data`, mirrored or not."""
-        axes = self.draw()
-        view = dict(data)
-        for axis in axes:
-            view = flip_view(view, _moving_keys(self, data), axis=axis, kinds=self.kinds)
-        return _done(self, data, view, {"axes": axes})
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Mirror back, bit for bit."""
-        view, before = _undone(self, data)
-        for axis in before["axes"]:
-            view = flip_view(view, _moving_keys(self, view), axis=axis, kinds=self.kinds)
-        return view
+        view, _ = undone(self, data)
+        return flip_view(view, moving_keys(self, view), axis=self.axis, kinds=self.kinds)
 
 
 class RotateViewd(MapTransform, InvertibleTransform):
@@ -256,51 +175,13 @@ class RotateViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a turned copy of `data`."""
-        view = _rotated(data, _moving_keys(self, data), self.angle_rad, self.kinds)
-        return _done(self, data, view, {})
+        view = rotated(data, moving_keys(self, data), self.angle_rad, self.kinds)
+        return done(self, data, view, {})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Turn back; corners that left the frame stay lost."""
-        view, _ = _undone(self, data)
-        return _rotated(view, _moving_keys(self, view), -self.angle_rad, self.kinds)
-
-
-class RandRotateViewd(Randomizable, MapTransform, InvertibleTransform):
-    """Roll the camera by an angle drawn evenly between two bounds.
-
-    Args:
-        keys: maps to turn.
-        largest_rad: the angle is drawn from [-largest_rad, largest_rad].
-        kinds: kinds of maps that `views.MAP_KINDS` does not list.
-        allow_missing_keys: skip the keys that a view does not have.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        largest_rad: float,
-        *,
-        kinds: Kinds | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.largest_rad = largest_rad
-        self.kinds = kinds or {}
-
-    def draw(self) -> float:
-        """Draw the angle."""
-        return float(self.R.uniform(-self.largest_rad, self.largest_rad))
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Return a turned copy of `data`."""
-        angle_rad = self.draw()
-        view = _rotated(data, _moving_keys(self, data), angle_rad, self.kinds)
-        return _done(self, data, view, {"angle_rad": angle_rad})
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
-        """Turn back; corners that left the frame stay lost."""
-        view, before = _undone(self, data)
-        return _rotated(view, _moving_keys(self, view), -before["angle_rad"], self.kinds)
+        view, _ = undone(self, data)
+        return rotated(view, moving_keys(self, view), -self.angle_rad, self.kinds)
 
 
 class UndistortViewd(MapTransform, InvertibleTransform):
@@ -329,19 +210,19 @@ class UndistortViewd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a straightened copy of `data`; `valid` is False where the lens saw nothing."""
-        keys = _moving_keys(self, data)
+        keys = moving_keys(self, data)
         if "camera" not in data:
             raise DataError("the view has no camera, so nothing says how its lens bends")
         camera: Camera = data["camera"]
         height, width = self.size
         target = pinhole_for(camera, field_rad=self.field_rad, height=height, width=width)
         view = see_through(data, keys, target, kinds=self.kinds)
-        return _done(self, data, view, {"camera": camera})
+        return done(self, data, view, {"camera": camera})
 
     def inverse(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Bend the view back; what the pinhole did not see stays lost."""
-        view, before = _undone(self, data)
-        return see_through(view, _moving_keys(self, view), before["camera"], kinds=self.kinds)
+        view, before = undone(self, data)
+        return see_through(view, moving_keys(self, view), before["camera"], kinds=self.kinds)
 
 
 def present_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
@@ -356,7 +237,7 @@ def present_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[
     return [key for key in keys if key in data]
 
 
-def _moving_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
+def moving_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[str]:
     """Return the keys to move, having checked that no map of the view is left behind."""
     keys = present_keys(transform, data)
     if behind := sorted(name for name in MAP_KINDS if name in data and name not in keys):
@@ -367,12 +248,13 @@ def _moving_keys(transform: MapTransform, data: Mapping[Hashable, Any]) -> list[
     return keys
 
 
-def _require_size(size: tuple[int, int]) -> None:
+def require_size(size: tuple[int, int]) -> None:
+    """Check that a frame of (height, width) has pixels."""
     if min(size) < 1:
         raise DataError(f"size is {size}, expected a height and a width of 1 or more")
 
 
-def _size(data: Mapping[Hashable, Any], keys: Iterable[str]) -> tuple[int, int]:
+def frame_size(data: Mapping[Hashable, Any], keys: Iterable[str]) -> tuple[int, int]:
     """Return the (height, width) that all maps share."""
     sizes = {key: tuple(data[key].shape[-2:]) for key in keys}
     if "camera" in data:
@@ -383,16 +265,18 @@ def _size(data: Mapping[Hashable, Any], keys: Iterable[str]) -> tuple[int, int]:
     return height, width
 
 
-def _done(
+def done(
     transform: MapTransform, data: Mapping[Hashable, Any], view: ViewDict, before: dict[str, Any]
 ) -> ViewDict:
+    """Return `view` with a note of what was done to `data`, for `undone` to read."""
     step = _Step(type(transform).__name__, before)
     return {**view, UNDO_KEY: (*data.get(UNDO_KEY, ()), step)}
 
 
-def _undone(
+def undone(
     transform: MapTransform, data: Mapping[Hashable, Any]
 ) -> tuple[ViewDict, dict[str, Any]]:
+    """Return the view without its last note, and the note; another transform's is an error."""
     steps: tuple[_Step, ...] = data.get(UNDO_KEY, ())
     name = type(transform).__name__
     if not steps or steps[-1].transform != name:
@@ -402,10 +286,11 @@ def _undone(
     return {**view, **({UNDO_KEY: steps[:-1]} if steps[:-1] else {})}, steps[-1].before
 
 
-def _rotated(
+def rotated(
     data: Mapping[Hashable, Any], keys: list[str], angle_rad: float, kinds: Kinds
 ) -> ViewDict:
-    height, width = _size(data, keys)
+    """Return the view turned about the centre of its frame."""
+    height, width = frame_size(data, keys)
     linear = turn_matrix(angle_rad)
     middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=linear.dtype)
     offset = middle - linear @ middle

@@ -31,7 +31,12 @@ class View(TypedDict):
     depth_mm: NotRequired[Tensor]  # (1, H, W), z, 0 where unknown
     distance_mm: NotRequired[Tensor]  # (1, H, W), along the ray, 0 where unknown
     normals: NotRequired[Tensor]  # (3, H, W), camera frame, towards the camera, 0 where unknown
+    polyp: NotRequired[Tensor]  # (1, H, W) bool
     flow_px: NotRequired[Tensor]  # (2, H, W), to where each pixel goes in the next frame
+    flow_to_previous_px: NotRequired[Tensor]  # (2, H, W), to where it was in the frame before
+    flow_to_previous_known: NotRequired[Tensor]  # (1, H, W) bool
+    occluding: NotRequired[Tensor]  # (1, H, W) bool, True where a pixel hides another surface
+    relative_depth: NotRequired[Tensor]  # (1, H, W), in no known unit; never for measuring
     world_from_camera: NotRequired[Tensor]  # (4, 4), millimetres
 
 
@@ -53,16 +58,21 @@ MAP_KINDS: Mapping[str, MapKind] = {
     "overlay": MapKind.TRUTH,
     "polyp": MapKind.TRUTH,
     "occluded": MapKind.TRUTH,
+    "occluding": MapKind.TRUTH,
+    "flow_to_previous_known": MapKind.TRUTH,
     "depth_mm": MapKind.SCALAR,
     "distance_mm": MapKind.SCALAR,
     "normals": MapKind.NORMALS,
     "flow_px": MapKind.FLOW,
+    "flow_to_previous_px": MapKind.FLOW,
+    "relative_depth": MapKind.SCALAR,
 }
 NORMAL_TOLERANCE = 0.02  # 8-bit normals are off by 0.01
 _PATTERNS = {
     "image": "*B 3 H W",
     "normals": "*B 3 H W",
     "flow_px": "*B 2 H W",
+    "flow_to_previous_px": "*B 2 H W",
 }
 
 

@@ -21,10 +21,7 @@ from colondepth.cameras import Camera, pixel_grid, to_file
 from colondepth.geometry import normals_from_depth, rigid_flow, unproject
 from colondepth.masks import find_aperture, find_specular, find_text
 from colondepth.motion import relative, se3_exp
-from colondepth.triangulation import triangulate
-from colondepth.undistortion import pinhole_for, undistort_image
-from colondepth.warping import occlusion_by_depth, warp
-from dashboards.pictures import (
+from colondepth.pictures import (
     flow_panel,
     image_panel,
     mask_panel,
@@ -32,6 +29,9 @@ from dashboards.pictures import (
     values_panel,
     write_row,
 )
+from colondepth.triangulation import triangulate
+from colondepth.undistortion import pinhole_for, undistort_image
+from colondepth.warping import occlusion_by_depth, warp
 from synthetic_colons.analytic import AnalyticView, Plane, Sphere, Tube, look
 
 # DurrLab/C3VD, cfhq190l_omnidirectional_params: 1350x1080, seen here at two fifths of that.

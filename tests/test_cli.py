@@ -21,6 +21,8 @@ COMMANDS = [
     [],
     ["doctor"],
     ["demo"],
+    ["check-data"],
+    ["quality"],
     ["camera"],
     ["camera", "show"],
     ["camera", "convert"],

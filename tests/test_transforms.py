@@ -12,13 +12,11 @@ from colondepth.cameras import Camera
 from colondepth.errors import DataError
 from colondepth.geometry import rigid_flow, unproject
 from colondepth.motion import inverse, relative, transform
+from colondepth.random_transforms import RandCropViewd, RandFlipViewd, RandRotateViewd
 from colondepth.transforms import (
     UNDO_KEY,
     CropViewd,
     FlipViewd,
-    RandCropViewd,
-    RandFlipViewd,
-    RandRotateViewd,
     ResizeViewd,
     RotateViewd,
     UndistortViewd,

@@ -116,7 +116,7 @@ def test_flow_out_of_the_epipolar_plane_is_not_believed():
     flow[1] = 6
     _, impossible = triangulate(flow, camera, sideways)
     assert possible[0, 10:25, 15:30].min() > 0.9
-    assert impossible[0, 10:25, 15:30].max() < 0.35
+    assert impossible[0, 10:25, 15:30].max() < 0.5
 
 
 def test_flow_that_leaves_the_image_has_no_confidence():
