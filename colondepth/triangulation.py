@@ -76,7 +76,7 @@ def triangulate(
     other_distance = (cross(base, ray) * across).sum(dim=0) / safe
     meets = apart & (distance > 0) & (other_distance > 0)
     epipolar = cross(ray, base)
-    length = safe_norm(epipolar.movedim(0, -1), torch.finfo(flow_px.dtype).tiny ** 0.5)
+    length = safe_norm(epipolar, torch.finfo(flow_px.dtype).tiny ** 0.5, dim=0)
     normal = epipolar / length  # of the epipolar plane; 0 at the epipole
     parallax = (across * normal).sum(dim=0).square()
     out_of_plane = (other * normal).sum(dim=0).square()

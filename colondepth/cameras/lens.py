@@ -50,9 +50,9 @@ def lift(parameters: Tensor, axes: int) -> Tensor:
     return parameters.reshape(*parameters.shape[:-1], *([1] * axes), parameters.shape[-1])
 
 
-def safe_norm(vectors: Tensor, floor: Tensor | float) -> Tensor:
-    """Return the length over the last axis, at least `floor`; its gradient is 0 below."""
-    squares = vectors.square().sum(dim=-1)
+def safe_norm(vectors: Tensor, floor: Tensor | float, *, dim: int = -1) -> Tensor:
+    """Return the length along an axis, at least `floor`; its gradient is 0 below."""
+    squares = vectors.square().sum(dim=dim)
     limit = torch.as_tensor(floor, dtype=vectors.dtype, device=vectors.device).square()
     return torch.maximum(squares, limit.expand_as(squares)).sqrt()
 
