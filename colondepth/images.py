@@ -1,5 +1,9 @@
 """Image files to tensors and back: RGB, float in [0, 1], (3, H, W)."""
 
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +20,16 @@ from colondepth.shapes import require_finite, require_float, require_shapes
 LARGEST_PIXELS = 64_000_000
 
 
-def read_image(path: Path | str) -> Tensor:
-    """Read an 8-bit image file of any common kind as (3, H, W) in [0, 1]."""
+# Everything that Pillow raises for a file that is damaged, cut short or something else.
+_UNREADABLE = (
+    *(UnidentifiedImageError, OSError, Image.DecompressionBombError),
+    *(SyntaxError, EOFError, struct.error, zlib.error),
+)
+
+
+@contextmanager
+def opened_image(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image file; what goes wrong, also later while it is decoded, names the file."""
     path = Path(path)
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
@@ -29,15 +41,21 @@ def read_image(path: Path | str) -> Tensor:
                     f"{path} has {file.width}x{file.height} pixels, expected at most"
                     f" {LARGEST_PIXELS}; crop or shrink it first"
                 )
-            if file.mode.startswith(("I", "F")):
-                raise DataError(
-                    f"{path} is a {file.mode} image of more than 8 bits, such as a depth map;"
-                    " expected colours of 8 bits"
-                )
-            upright = ImageOps.exif_transpose(file)
-            pixels = np.asarray(upright.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            yield file
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
+
+
+def read_image(path: Path | str) -> Tensor:
+    """Read an 8-bit image file of any common kind as (3, H, W) in [0, 1], the right way up."""
+    with opened_image(path) as file:
+        if file.mode.startswith(("I", "F")):
+            raise DataError(
+                f"{path} is a {file.mode} image of more than 8 bits, such as a depth map;"
+                " expected colours of 8 bits"
+            )
+        upright = ImageOps.exif_transpose(file)
+        pixels = np.asarray(upright.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3)
     return torch.from_numpy(pixels).movedim(-1, 0).contiguous()
 
 

@@ -4,10 +4,9 @@ They follow the convention of `transforms`, and leave every pixel where it was. 
 first: highlights and text are then looked for with its border known.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from torch import Tensor
 
@@ -23,15 +22,12 @@ class ApertureMaskd(MapTransform):
         allow_missing_keys: skip the keys that a view does not have.
     """
 
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a copy of `data` that knows its aperture."""
         view = dict(data)
         for key in present_keys(self, data):
             view["inside"] = find_aperture(data[key])
-            view["valid"] = _and(view, view["inside"])
+            view["valid"] = _narrowed(view, view["inside"])
         return view
 
 
@@ -43,16 +39,9 @@ class SpecularMaskd(MapTransform):
         allow_missing_keys: skip the keys that a view does not have.
     """
 
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a copy of `data` that knows its highlights."""
-        view = dict(data)
-        for key in present_keys(self, data):
-            view["specular"] = find_specular(data[key], inside=data.get("inside"))
-            view["valid"] = _and(view, ~view["specular"])
-        return view
+        return _without(self, data, "specular", find_specular)
 
 
 class TextMaskd(MapTransform):
@@ -63,18 +52,22 @@ class TextMaskd(MapTransform):
         allow_missing_keys: skip the keys that a view does not have.
     """
 
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
     def __call__(self, data: Mapping[Hashable, Any]) -> ViewDict:
         """Return a copy of `data` that knows its on-screen text."""
-        view = dict(data)
-        for key in present_keys(self, data):
-            view["overlay"] = find_text(data[key], inside=data.get("inside"))
-            view["valid"] = _and(view, ~view["overlay"])
-        return view
+        return _without(self, data, "overlay", find_text)
 
 
-def _and(view: ViewDict, usable: Tensor) -> Tensor:
+def _without(
+    transform: MapTransform, data: Mapping[Hashable, Any], name: str, find: Callable[..., Tensor]
+) -> ViewDict:
+    """Note what `find` finds under `name`, and take it out of `valid`."""
+    view = dict(data)
+    for key in present_keys(transform, data):
+        view[name] = find(data[key], inside=data.get("inside"))
+        view["valid"] = _narrowed(view, ~view[name])
+    return view
+
+
+def _narrowed(view: ViewDict, usable: Tensor) -> Tensor:
     """Return `valid` narrowed to what is usable; without a `valid`, just that."""
     return view["valid"] & usable if "valid" in view else usable

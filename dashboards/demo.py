@@ -18,6 +18,7 @@ from torch import Tensor
 
 from colondepth.atomic import written_whole
 from colondepth.cameras import Camera, pixel_grid, to_file
+from colondepth.data.c3vd import CF_HQ190L
 from colondepth.geometry import normals_from_depth, rigid_flow, unproject
 from colondepth.masks import find_aperture, find_specular, find_text
 from colondepth.motion import relative, se3_exp
@@ -34,16 +35,7 @@ from colondepth.undistortion import pinhole_for, undistort_image
 from colondepth.warping import occlusion_by_depth, warp
 from synthetic_colons.analytic import AnalyticView, Plane, Sphere, Tube, look
 
-# DurrLab/C3VD, cfhq190l_omnidirectional_params: 1350x1080, seen here at two fifths of that.
-CF_HQ190L = Camera.omnidirectional(
-    polynomial=(769.2436, 0, -8.12770624e-4, 6.25674244e-7, -1.19662182e-9),
-    cx=678.544839,
-    cy=542.975888,
-    height=1080,
-    width=1350,
-    stretch=(0.99998688, 2.88273830e-3, -2.96316513e-3),
-)
-SIZE = (432, 540)
+SIZE = (432, 540)  # two fifths of what the scope records
 APERTURE_RAD = radians(66)  # the half angle at which the demo's black border begins
 SCENE = (
     Tube(point_mm=(3, -2, 0), along=(0.12, -0.06, 1), radius_mm=24),

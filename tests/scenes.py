@@ -4,18 +4,11 @@ import torch
 from torch import Tensor
 
 from colondepth.cameras import Camera
+from colondepth.data.c3vd import CF_HQ190L
 
 H, W, FX, FY, CX, CY = 36, 48, 40.0, 44.0, 23.3, 17.6
 
-# DurrLab/C3VD, cfhq190l_omnidirectional_params, as quoted by its users.
-C3VD = Camera.omnidirectional(
-    polynomial=(769.2436, 0, -8.12770624e-4, 6.25674244e-7, -1.19662182e-9),
-    cx=678.544839,
-    cy=542.975888,
-    height=1080,
-    width=1350,
-    stretch=(0.99998688, 2.88273830e-3, -2.96316513e-3),
-)
+C3VD = CF_HQ190L
 
 
 def cameras() -> dict[str, Camera]:

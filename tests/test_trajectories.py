@@ -19,7 +19,7 @@ from colondepth.trajectories import (
     write_trajectory,
 )
 
-SIMCOL3D = Path("/work/shared/data/simcol3d/SyntheticColon_I/SavedPosition_S1.txt")
+SIMCOL3D = Path(__file__).parents[2] / "shared/data/simcol3d/SyntheticColon_I/SavedPosition_S1.txt"
 UNIT = {TrajectoryForm.TUM: 1000.0, TrajectoryForm.KITTI: 10.0}
 NAME = {form: "SavedPosition_S7.txt" if form == "simcol3d" else "a.txt" for form in TrajectoryForm}
 

@@ -6,43 +6,36 @@ reads 16-bit colour as 8-bit without a word, so that goes through OpenCV.
 
 import os
 import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from colondepth.atomic import written_whole
 from colondepth.data.folders import File
 from colondepth.errors import DataError, MissingExtraError
-from colondepth.images import LARGEST_PIXELS, read_image
+from colondepth.images import opened_image, read_image
 
 Counts = NDArray[Any]  # (H, W) or (H, W, 3), uint8 or uint16 as stored
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _HEAD, _TAIL = 32, 12  # bytes that tell a whole file from a broken one
-_UNREADABLE = (
-    *(UnidentifiedImageError, OSError, Image.DecompressionBombError),
-    *(SyntaxError, EOFError, struct.error, zlib.error),
-)
 
 
 def image_size(path: str) -> tuple[int, int]:
     """Return (height, width) from the header of an image file."""
-    with _opened(path) as file:
+    with opened_image(path) as file:
         return file.height, file.width
 
 
 def read_colour(path: str) -> Tensor:
     """Read an image of 8 or 16 bits as (3, H, W) in [0, 1]; alpha is dropped, grey is repeated."""
-    with _opened(path) as file:
+    with opened_image(path) as file:
         deep = _bits(path, file) == 16
         colour = not file.mode.startswith("I")
     if not deep:
@@ -54,7 +47,7 @@ def read_colour(path: str) -> Tensor:
 
 def read_grey(path: str, *, bits: Literal[8, 16]) -> Counts:
     """Read one value a pixel, (H, W); of 8-bit colour the first channel."""
-    with _opened(path) as file:
+    with opened_image(path) as file:
         if (found := _bits(path, file)) != bits:
             raise DataError(
                 f"{path} has {found} bits a value, expected {bits}; a program that saved it anew"
@@ -71,7 +64,7 @@ def read_grey(path: str, *, bits: Literal[8, 16]) -> Counts:
 
 def read_colour_counts(path: str) -> Counts:
     """Read a colour image of 16 bits, (H, W, 3) in the order red, green, blue."""
-    with _opened(path) as file:
+    with opened_image(path) as file:
         if (found := _bits(path, file)) != 16 or file.mode.startswith("I"):
             kind = "one value" if file.mode.startswith("I") else "colour"
             raise DataError(
@@ -125,10 +118,10 @@ def fault(file: File) -> str | None:
 
 def _decodes(path: str) -> str | None:
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             image.load()
-    except _UNREADABLE as error:
-        return f"is truncated or broken: {error}"
+    except DataError as error:
+        return f"is truncated or broken: {error.__cause__ or error}"
     return None
 
 
@@ -173,20 +166,6 @@ _SOUND = {
     ".bmp": _bmp,
     ".webp": _webp,
 }
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as file:
-            if file.width * file.height > LARGEST_PIXELS:
-                raise DataError(
-                    f"{path} has {file.width}x{file.height} pixels, expected at most"
-                    f" {LARGEST_PIXELS}; crop or shrink it first"
-                )
-            yield file
-    except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _bits(path: str, file: Image.Image) -> int:
