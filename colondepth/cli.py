@@ -24,7 +24,7 @@ commands = Plugins("colondepth.commands", kind="command")
 # What a bug report must say; missing ones are reported as such.
 _REPORTED = ("colondepth", "torch", "monai", "numpy", "albumentations", "av", "pyvista", "typer")
 # typer has carried its own copy of click since 0.2x: find the base class in whichever it uses.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+_UsageError: Any = typer.BadParameter.__mro__[2]
 
 
 def build() -> typer.Typer:
@@ -63,6 +63,8 @@ def main() -> NoReturn:
     except ColonDepthError as error:
         _fail(str(error))
     except _UsageError as error:
+        if not error.format_message().strip():  # a group without a command: its help was shown
+            sys.exit(2)
         _fail(_usage(error))
     except (KeyboardInterrupt, typer.Abort) as stop:
         _stopped(str(stop) if isinstance(stop, InterruptedWorkError) else "")

@@ -108,6 +108,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("group", [[], ["camera"], ["evaluate"]])
+def test_a_group_alone_shows_its_help_and_no_error(group):
+    done = run(*group)
+    assert done.returncode == 2
+    assert "Usage" in done.stdout + done.stderr
+    assert "error" not in done.stderr.lower()
+
+
 def test_ctrl_c_says_what_can_be_taken_up_again_and_exits_130(monkeypatch, capsys):
     from colondepth.console import resumable
 

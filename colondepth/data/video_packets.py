@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -60,8 +61,8 @@ class Packets:
         if not self.byte_seeks or bool((self.dts == UNKNOWN).any() or (self.pts == UNKNOWN).any()):
             return self.pts
         clock = self.pts.copy()
-        starts = 1 + np.flatnonzero(np.diff(self.dts) < 0)
-        for start, end in zip(starts, [*starts[1:], len(clock)], strict=True):
+        bounds = [*(1 + np.flatnonzero(np.diff(self.dts) < 0)).tolist(), len(clock)]
+        for start, end in pairwise(bounds):
             gap = round(self.step_s / self.tick_s)
             clock[start:end] += clock[:start].max() + gap - self.pts[start:end].min()
         return clock
