@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scenes import H, W, cameras
+from tissue import tissue, write
 from typer.testing import CliRunner
 
 from colondepth.cameras import Camera, to_file
@@ -124,6 +125,10 @@ def clip_of(camera: Camera, poses, *, broken: int | None = None, scale: float = 
     return Clip(read, [f"{number:04d}" for number in range(8)], camera=camera, name="ascending")
 
 
+def scope_image() -> np.ndarray:
+    return tissue()
+
+
 def words(check) -> str:
     return " | ".join(f"{f.weight}: {f.words}" for f in check.findings)
 
@@ -147,6 +152,17 @@ def test_a_camera_that_stands_still_is_a_note():
     camera = cameras()["pinhole"]
     still = POSES[:1].expand(8, 4, 4)
     assert "stands still" in words(check_clip(clip_of(camera, still)))
+
+
+def test_a_caption_in_the_pictures_is_a_note():
+    camera = Camera.assumed(*scope_image().shape[1:])
+    written, _ = write(scope_image(), (90, 130, "MUSTERMANN 1964"), size=20, colour="white")
+
+    def read(number: int) -> View:
+        return View(image=torch.from_numpy(written).float().clamp(0, 1), camera=camera)
+
+    check = check_clip(Clip(read, ["a"], camera=camera, name="x"))
+    assert "on-screen text" in words(check)
 
 
 def test_a_sample_reads_only_so_many_frames():

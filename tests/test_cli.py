@@ -22,6 +22,7 @@ COMMANDS = [
     ["doctor"],
     ["demo"],
     ["check-data"],
+    ["deidentify"],
     ["quality"],
     ["camera"],
     ["camera", "show"],

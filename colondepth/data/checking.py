@@ -14,6 +14,7 @@ from torch import Tensor
 
 from colondepth.data.conventions import Verdict, find_conventions
 from colondepth.data.reading import Reading
+from colondepth.deidentification import WARN_SHARE, text_share
 from colondepth.errors import ColonDepthError
 from colondepth.masks import find_aperture
 from colondepth.views import Clip, View
@@ -109,6 +110,15 @@ def check_clip(
             _add_depth(tally, view["depth_mm"])
     if sample is not None:
         aperture = float(find_aperture(sample["image"]).float().mean())
+        if text_share(sample["image"]) > WARN_SHARE:
+            findings.append(
+                Finding(
+                    Weight.NOTE,
+                    clip.name,
+                    "on-screen text in the picture below, which may name a patient",
+                    "colondepth deidentify blanks it",
+                )
+            )
     verdict = _conventions(clip, findings) if poses and tally.with_depth else None
     findings += [*_depth_findings(clip.name, tally), *_pose_findings(clip.name, poses)]
     if verdict is not None:
