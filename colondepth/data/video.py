@@ -10,11 +10,14 @@ The pixels of a clip are those of the file. Where they are not square, the assum
 either, so depth and rays are right for the picture as it is shown.
 """
 
+import gc
 import os
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -33,7 +36,6 @@ SUFFIXES = (
     *(".mts", ".m2v", ".h264", ".264", ".hevc", ".265", ".wmv", ".asf", ".flv", ".3gp", ".mxf"),
     *(".dv", ".ogv"),
 )
-_orphans: list[object] = []  # decoders of a parent process: their threads did not come along
 
 
 class Deinterlace(StrEnum):
@@ -88,27 +90,20 @@ class VideoFrames:
         self.index = index
         self.camera = camera
         self.deinterlace = deinterlace
-        self._process, self._lock = os.getpid(), Lock()
-        self._source: Decoder | Fields | None = None
+        self.lock = Lock()
+        self.source: Decoder | Fields | None = None  # opened when it is needed
+        _readers.add(self)
 
     def __call__(self, number: int) -> View:
         """Return view `number`."""
-        if self._process != os.getpid():
-            _orphans.append(self._source)
-            self.__setstate__(self.__getstate__())
-        with self._lock:
-            self._source = self._source or self._open()
-            frame = self._source.frame(number)
-            image = _image(frame, self.index, number)
+        with self.lock:
+            self.source = self.source or self._open()
+            image = _image(self.source.frame(number), self.index, number)
         return View(image=image, camera=self.camera, time_s=float(self.index.time_s[number]))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what belongs to this process."""
-        kept = ("index", "camera", "deinterlace")
-        return {name: getattr(self, name) for name in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _process=os.getpid(), _lock=Lock(), _source=None)
+        return partial(VideoFrames, camera=self.camera, deinterlace=self.deinterlace), (self.index,)
 
     def _open(self) -> Decoder | Fields:
         decoder = Decoder(self.index)
@@ -127,9 +122,34 @@ def _image(frame: VideoFrame, index: VideoIndex, number: int) -> Tensor:
             f" {index.height}x{index.width}; cut the video where its size changes"
         )
     deep = frame.format.components[0].bits > 8
-    pixels = frame.to_ndarray(format="rgb48le" if deep else "rgb24")  # (H, W, 3)
+    # One thread: others would stay with the frame, and be missing after a fork.
+    pixels = frame.to_ndarray(format="rgb48le" if deep else "rgb24", threads=1)  # (H, W, 3)
     swap, mirror_columns, mirror_rows = index.upright
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1]
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)  # (3, H, W)
     return torch.from_numpy(planes).div_(65535 if deep else 255)
+
+
+def _before_fork() -> None:
+    """Close every decoder: its threads would not come along, and closing it there would hang."""
+    for reader in list(_readers):
+        reader.lock.acquire()
+        _held.append(reader)
+        reader.source = None
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+def _in_child() -> None:
+    _after_fork()
+    gc.freeze()  # decoders and encoders that were waiting to be collected would hang just so
+
+
+_readers: "WeakSet[VideoFrames]" = WeakSet()
+_held: list[VideoFrames] = []
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -29,6 +29,7 @@ class Decoder:
         self._numbers = {int(ordinal): n for n, ordinal in enumerate(index.ordinals)}
         self._keys = dict(zip(index.key_names, index.key_ordinals.tolist(), strict=True))
         self._recent: deque[tuple[int, VideoFrame]] = deque(maxlen=KEPT_FRAMES)
+        self._skip_until = 0  # packets before this one are decoded only if others need them
         self._restart()
 
     def frame(self, number: int) -> VideoFrame:
@@ -38,20 +39,31 @@ class Decoder:
                 return frame
         if not self._ahead(number):
             self._seek(number)
+        wanted = self._find(number)
+        if wanted is None and self._skip_until:
+            self._seek(number)
+            self._skip_until = 0  # the short way lost it
+            wanted = self._find(number)
+        if wanted is None:
+            raise DataError(
+                f"{self.index.path}: frame {number:06d} cannot be decoded; skip_bad (--skip-bad)"
+                " leaves such frames out"
+            )
+        return wanted
+
+    def _find(self, number: int) -> VideoFrame | None:
+        """Decode on until a frame comes; None if it does not."""
         while self._ready or self._advance():
             if not self._ready:
                 continue
             if self._ready[0][0] > number:
-                break  # it never came out
+                break
             found, frame = self._ready.popleft()
             self._next = found + 1
             self._recent.append((found, frame))
             if found == number:
                 return frame
-        raise DataError(
-            f"{self.index.path}: frame {number:06d} cannot be decoded; skip_bad (--skip-bad)"
-            " leaves such frames out"
-        )
+        return None
 
     def _ahead(self, number: int) -> bool:
         """Return whether decoding on is the way to a frame, rather than a jump."""
@@ -75,6 +87,7 @@ class Decoder:
         self._ordinal = ordinal  # of the next packet
         self._next = 0  # frames before have gone by
         self._drained = False
+        self._skip_until = 0
 
     def _seek(self, number: int) -> None:
         """Go to a place in the file from which frame `number` can be decoded."""
@@ -93,9 +106,11 @@ class Decoder:
             except av.FFmpegError:
                 continue
             self._begin(ordinal=0)
+            self._skip_until = int(index.ordinals[number])
             if self._land(wanted):
                 return
         self._restart()
+        self._skip_until = int(index.ordinals[number])
 
     def _land(self, wanted: int) -> bool:
         """Skip to the first packet that is known, and return whether it is early enough."""
@@ -124,6 +139,8 @@ class Decoder:
             self._drained = True
         else:
             packet.pts = packet.dts = self._ordinal  # the decoder carries it to the frame
+            near = self._ordinal >= self._skip_until
+            self._stream.codec_context.skip_frame = "DEFAULT" if near else "NONREF"
             self._ordinal += 1
         try:
             frames = self._stream.decode(packet)
@@ -148,6 +165,7 @@ class Fields:
         self._which = "all" if every_frame else "interlaced"
         self._recent: deque[tuple[int, VideoFrame]] = deque(maxlen=KEPT_FRAMES)
         self._graph: Graph | None = None
+        self._unfit: int | None = None
         self._fed = self._out = 0  # the next frames to go in and to come out
 
     def frame(self, number: int) -> VideoFrame:
@@ -156,13 +174,13 @@ class Fields:
             if known == number:
                 return frame
         near = 0 <= number - self._out <= FORWARD_FRAMES
-        # What comes out first after a start had no frame before it, and is right for frame 0 only.
         if self._graph is None or not near:
             self._start(max(number - 1, 0))
         try:
             while True:
                 out = self._next_out()
-                self._recent.append((self._out, out))
+                if self._out != self._unfit:
+                    self._recent.append((self._out, out))
                 self._out += 1
                 if self._out > number:
                     return out
@@ -174,6 +192,8 @@ class Fields:
         self._recent.clear()
         self._graph = self._graph_for(self._decoder.frame(first))
         self._fed = self._out = first
+        # What comes out first had no frame before it, which is right for the film's first only.
+        self._unfit = first or None
 
     def _next_out(self) -> VideoFrame:
         assert self._graph is not None
@@ -193,6 +213,7 @@ class Fields:
 
     def _graph_for(self, frame: VideoFrame) -> Graph:
         graph = Graph()
+        graph.threads = 1  # see `video`: threads do not survive a fork
         source = graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
         )

@@ -80,6 +80,11 @@ class Packets:
         ticks = np.sort(self.clock()[shown])  # unordered time stamps are still the right ones
         if bool((ticks == UNKNOWN).any()):
             return np.arange(len(shown), dtype=np.float64) * np.float64(self.step_s)
+        gap = round(self.step_s / self.tick_s)
+        for place in (1 + np.flatnonzero(np.diff(ticks) == 0)).tolist():
+            # libav guesses the times that a program stream leaves out, the last one badly.
+            room = ticks[place + 1] - ticks[place] if place + 1 < len(ticks) else 2 * gap
+            ticks[place] += min(gap, room // 2)
         start = ticks[0] if self.own_clock else 0
         seconds: NDArray[np.float64] = (ticks - start).astype(np.float64) * self.tick_s
         return seconds
