@@ -86,7 +86,8 @@ def block_transform(plane: Tensor) -> Tensor:
     size = require_shapes(plane=(plane, "B H W"))
     basis = _basis(plane)
     rows = basis @ plane.reshape(size["B"], -1, _BLOCK_PX, size["W"])  # (B, H/8, 8, W)
-    return rows.unflatten(-1, (-1, _BLOCK_PX)) @ basis.T
+    blocks: Tensor = rows.unflatten(-1, (-1, _BLOCK_PX)) @ basis.T
+    return blocks
 
 
 def inverse_block_transform(blocks: Tensor) -> Tensor:
@@ -94,7 +95,8 @@ def inverse_block_transform(blocks: Tensor) -> Tensor:
     require_shapes(blocks=(blocks, "B I 8 J 8"))
     basis = _basis(blocks)
     rows = basis.T @ (blocks @ basis).flatten(start_dim=-2)  # (B, H/8, 8, W)
-    return rows.flatten(start_dim=1, end_dim=2)
+    plane: Tensor = rows.flatten(start_dim=1, end_dim=2)
+    return plane
 
 
 def _coded(image: Tensor, quality: Tensor, *, half_chroma: bool) -> Tensor:
@@ -122,8 +124,9 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
     step = table[:, None, None, :, None, :].to(blocks)  # (B, 1, 1, 8, 1, 8)
     kept = (blocks / step.clamp(min=1)).round_() * step
     kept = torch.where(step > 0, kept, blocks)
-    back = inverse_block_transform(kept.flatten(end_dim=1)).unflatten(0, (batch, channels))
-    return back[..., :height, :width].round().clamp_(-_MIDDLE, _MIDDLE - 1)
+    back: Tensor = inverse_block_transform(kept.flatten(end_dim=1)).unflatten(0, (batch, channels))
+    back = back[..., :height, :width]
+    return back.round_().clamp_(-_MIDDLE, _MIDDLE - 1)
 
 
 def _basis(like: Tensor) -> Tensor:

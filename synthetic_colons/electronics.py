@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from colondepth.shapes import require_shapes
 from synthetic_colons.exposure import srgb_from_linear
@@ -142,14 +143,12 @@ def coded(linear: Tensor, gamma: Tensor) -> Tensor:
     power = gamma > 0
     if not bool(power.any()):
         return srgb_from_linear(linear)
+    if bool(power.all()):
+        return _power_law(linear, gamma)
     out = torch.empty_like(linear)
-    if not bool(power.all()):
-        out[~power] = srgb_from_linear(linear[~power])
-    exponent = 1 / gamma[power, None, None, None]
-    light = linear[power].clamp(0, 1)
-    toe = light.clamp(max=_GAMMA_TOE) - _GAMMA_TOE  # a line through 0 and the law's own start
-    out[power] = light.clamp(min=_GAMMA_TOE) ** exponent + toe * _GAMMA_TOE ** (exponent - 1)
-    return out.clamp_(0, 1)
+    out[~power] = srgb_from_linear(linear[~power])
+    out[power] = _power_law(linear[power], gamma[power])
+    return out
 
 
 def sharpened(image: Tensor, amount: Tensor) -> Tensor:
@@ -162,6 +161,14 @@ def sharpened(image: Tensor, amount: Tensor) -> Tensor:
     require_shapes(image=(image, "B 3 H W"), amount=(amount, "B"))
     blurred = binomial(binomial(image))
     return torch.addcmul(image, image - blurred, amount[:, None, None, None]).clamp_(0, 1)
+
+
+def _power_law(linear: Tensor, gamma: Tensor) -> Tensor:
+    exponent = 1 / gamma[:, None, None, None]
+    light = linear.clamp(0, 1)
+    toe = light.clamp(max=_GAMMA_TOE) - _GAMMA_TOE  # a line through 0 and the law's own start
+    power = light.clamp(min=_GAMMA_TOE).log_().mul_(exponent).exp_()
+    return torch.addcmul(power, toe, _GAMMA_TOE ** (exponent - 1)).clamp_(0, 1)
 
 
 def _bayer(height: int, width: int, *, like: Tensor) -> Tensor:
@@ -179,11 +186,12 @@ def _demosaiced(sites: Tensor) -> Tensor:
 
     Reflection about the border pixel continues the mosaic in its own colours.
     """
-    grown = torch.nn.functional.pad(sites, (1, 1, 1, 1), mode="reflect")
-    middle = grown[..., 1:-1, 1:-1]
-    beside = (grown[..., 1:-1, :-2] + grown[..., 1:-1, 2:]).mul_(0.5)  # (B, 3, H, W)
-    rows = torch.lerp(grown[..., :-2] + grown[..., 2:], 2 * grown[..., 1:-1], 0.5)  # (B, 3, H+2, W)
-    both = rows[..., 1:-1, :] + (rows[..., :-2, :] + rows[..., 2:, :]).mul_(0.5)
-    above = (grown[..., :-2, 1:-1] + grown[..., 2:, 1:-1]).mul_(0.5)
-    green = middle[:, 1] + (beside[:, 1] + above[:, 1]).mul_(0.5)
-    return torch.stack([both[:, 0], green, both[:, 2]], dim=1)
+    grown = pad(sites, (1, 1, 1, 1), mode="reflect")
+    outer = grown[:, ::2]  # red and blue, (B, 2, H + 2, W + 2)
+    outer = (outer[..., :-2] + outer[..., 2:]).mul_(0.5).add_(outer[..., 1:-1])
+    outer = (outer[..., :-2, :] + outer[..., 2:, :]).mul_(0.5).add_(outer[..., 1:-1, :])
+    green = grown[:, 1]
+    cross = green[..., 1:-1, :-2] + green[..., 1:-1, 2:]
+    cross.add_(green[..., :-2, 1:-1]).add_(green[..., 2:, 1:-1])
+    inner = cross.mul_(0.25).add_(green[..., 1:-1, 1:-1])
+    return torch.stack([outer[:, 0], inner, outer[:, 1]], dim=1)

@@ -4,6 +4,7 @@ Blurs are sums with weights that add up to 1, so light is moved and not made; be
 edge the border pixel goes on. Each image of a batch is treated alone.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -138,15 +139,14 @@ def along_motion(
     scale = light.new_tensor([2 / width, 2 / height])
     base = (base + 0.5) * scale - 1
     path = flow_px.movedim(1, -1) * scale  # (B, H, W, 2)
+    middle = base - field[:, :, None, None].to(path) * path
+    step = path * (shutter_share / (MOTION_TAPS - 1))[:, None, None, None].to(path)
     out = torch.zeros_like(light)
     for tap in range(MOTION_TAPS):
-        time = shutter_share[:, None] * (tap / (MOTION_TAPS - 1) - 0.5) + field  # (B, H)
-        grid = base - time[:, :, None, None].to(path) * path
-        found = grid_sample(
-            light, grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
-        out = torch.lerp(out, found, 1 / (tap + 1))  # a running mean
-    return torch.where(active[:, None, None, None], out, light)
+        grid = torch.add(middle, step, alpha=(MOTION_TAPS - 1) / 2 - tap)
+        out += grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    out *= 1 / MOTION_TAPS
+    return out if bool(active.all()) else torch.where(active[:, None, None, None], out, light)
 
 
 def binomial(image: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def halved(image: Tensor) -> Tensor:
     return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
 
 
-def doubled(image: Tensor, size: tuple[int, int]) -> Tensor:
+def doubled(image: Tensor, size: Sequence[int]) -> Tensor:
     """Return an image of twice the size, linear between pixel centres, cut to `size`."""
     wide = pad(image, (1, 1, 0, 0), mode="replicate")
     image = torch.stack(

@@ -22,6 +22,7 @@ _SMEAR_START = 0.55
 _SMEAR_VEIL = 0.35
 # A drop is a strong lens: at its rim it shows a place this many radii further inwards.
 _DROP_BEND = 0.9
+_DROP_BLUR = 0.75  # share of light that a drop blurs
 _DROP_SHIFT_MAX_SIDE = 0.25  # no drop brings in light from further than this
 
 
@@ -73,11 +74,11 @@ def draw_dirt(
         down = v - random[:, 2, None, None] * height  # (B, H, 1)
         stretch = 0.75 + 0.5 * random[:, 3, None, None]  # drops are not round
         square = (across / stretch).square() + (down * stretch).square()  # (B, H, W), px^2
-        inside = ((1.15 - square / radius.square()) / 0.3).clamp(0, 1)  # soft over a tenth
+        inside = (1 - square / radius.square()).clamp(0, 1)  # out of focus: no outline
         inside = inside * (number < drops)[:, None, None]
         there = torch.stack(torch.broadcast_tensors(across, down), dim=1)  # (B, 2, H, W)
         shift_px = shift_px - _DROP_BEND * 2 * there * inside[:, None]
-        blurred = torch.maximum(blurred, 0.6 * inside[:, None])
+        blurred = torch.maximum(blurred, _DROP_BLUR * (3 * inside[:, None]).clamp(max=1))
     limit = _DROP_SHIFT_MAX_SIDE * side
     veil = veil + (1 - veil) * _SMEAR_VEIL * blurred
     return Dirt(blurred=blurred, veil=veil, shift_px=shift_px.clamp(-limit, limit))

@@ -102,15 +102,28 @@ def draw_window(
 
 def window_share(window: Window, height: int, width: int) -> Tensor:
     """Return how much of each pixel is picture, 1 inside and 0 on the border, (B, 1, H, W)."""
-    centre = window.centre_px[:, :, None, None]  # (B, 2, 1, 1)
-    across = (torch.arange(width, device=centre.device) - centre[:, 0]).abs()  # (B, 1, W)
-    down = (torch.arange(height, device=centre.device)[:, None] - centre[:, 1]).abs()  # (B, H, 1)
+    across, down = _offsets_px(window, height, width)
+    across, down = across.abs(), down.abs()
     half_size = window.half_size_px[:, :, None, None]
     beyond = torch.maximum(across - half_size[:, 0], down - half_size[:, 1])  # (B, H, W), px
     beyond = torch.maximum(beyond, (across + down - window.cut_px[:, None, None]) * 0.5**0.5)
     beyond = torch.maximum(beyond, torch.hypot(across, down) - window.radius_px[:, None, None])
     soft = window.edge_px.clamp(min=torch.finfo(beyond.dtype).tiny)[:, None, None]
     return (0.5 - beyond / soft).clamp(0, 1)[:, None]
+
+
+def from_centre_px(window: Window, height: int, width: int) -> Tensor:
+    """Return the distance of every pixel from the window's centre, shape (B, 1, H, W)."""
+    across, down = _offsets_px(window, height, width)
+    return torch.hypot(across, down)[:, None]
+
+
+def _offsets_px(window: Window, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the distances right (B, 1, W) and down (B, H, 1) from the window's centre."""
+    centre = window.centre_px[:, :, None, None]  # (B, 2, 1, 1)
+    across = torch.arange(width, device=centre.device) - centre[:, 0]
+    down = torch.arange(height, device=centre.device)[:, None] - centre[:, 1]
+    return across, down
 
 
 def _between(limits: tuple[float, float], share: float) -> float:

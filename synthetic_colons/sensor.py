@@ -26,12 +26,11 @@ from synthetic_colons.electronics import (
 from synthetic_colons.exposure import automatic_exposure, vignetting
 from synthetic_colons.lens_blur import along_motion, circle_of_confusion_px, defocus
 from synthetic_colons.lens_dirt import look_through
-from synthetic_colons.sensor_draws import ClipDraw, SensorDraw
+from synthetic_colons.scope_border import from_centre_px
+from synthetic_colons.sensor_draws import SensorDraw
 
 # Of a letter's rim: fainter than this it is lost in the noise.
 _COVERED = 0.05
-# The meter's centre zone: standard deviation as a share of half the shorter side.
-_CENTRE_ZONE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +66,12 @@ def expose(light: Tensor, draw: SensorDraw, *, state: ExposureState | None = Non
 def wanted_exposure(light: Tensor, draw: SensorDraw) -> Tensor:
     """Return the factor (B,) that the centre-weighted meter inside the aperture asks for."""
     clip = draw.clip
-    size = require_shapes(light=(light, "B 3 H W"), picture_share=(clip.picture_share, "B 1 H W"))
-    away = _from_centre_px(clip, size["H"], size["W"]) / (min(size["H"], size["W"]) / 2)
-    zone = torch.exp(-0.5 * (away / _CENTRE_ZONE).square())  # (B, 1, H, W)
-    weight = torch.lerp(torch.ones_like(zone), zone, clip.centre_weight[:, None, None, None])
+    require_shapes(light=(light, "B 3 H W"), meter_weight=(clip.meter_weight, "B 1 H W"))
     return automatic_exposure(
-        light, inside=clip.picture_share > 0.5, weight=weight, target=clip.target_luminance
+        light,
+        inside=clip.picture_share > 0.5,
+        weight=clip.meter_weight,
+        target=clip.target_luminance,
     )
 
 
@@ -167,7 +166,7 @@ def _through_lens(
         focal_px = _focal_px(camera_rays).to(focal_px).expand_as(focal_px)
     if _any(clip.vignetting_power):
         if camera_rays is None:
-            angle = _from_centre_px(clip, height, width) / focal_px[:, None, None, None]
+            angle = from_centre_px(clip.window, height, width) / focal_px[:, None, None, None]
             power = clip.vignetting_power[:, None, None, None]
             share = angle.clamp(max=torch.pi / 2).cos().clamp(min=0) ** power
         else:
@@ -198,19 +197,12 @@ def _through_lens(
     return light
 
 
-def _from_centre_px(clip: ClipDraw, height: int, width: int) -> Tensor:
-    """Return the distance of every pixel from the window's centre, shape (B, 1, H, W)."""
-    centre = clip.window.centre_px[:, :, None, None]  # (B, 2, 1, 1)
-    across = torch.arange(width, device=centre.device) - centre[:, 0]  # (B, 1, W)
-    down = torch.arange(height, device=centre.device)[:, None] - centre[:, 1]  # (B, H, 1)
-    return torch.hypot(across, down)[:, None]
-
-
 def _focal_px(rays: Tensor) -> Tensor:
     """Return pixels per radian between the two middle columns, shape (B,)."""
     row, column = rays.shape[1] // 2, rays.shape[2] // 2
     step = (rays[:, row, column] - rays[:, row, column - 1]).norm(dim=-1)
-    return 1 / step.clamp(min=torch.finfo(rays.dtype).eps)
+    focal_px: Tensor = 1 / step.clamp(min=torch.finfo(rays.dtype).eps)
+    return focal_px
 
 
 def _any(strength: Tensor) -> bool:

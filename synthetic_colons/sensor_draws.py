@@ -8,6 +8,7 @@ that do not depend on the batch, draw each clip from its own generator and `join
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any, Self
 
 import torch
@@ -17,13 +18,21 @@ from colondepth.errors import DataError
 from synthetic_colons.exposure import TARGET_LUMINANCE
 from synthetic_colons.lens_dirt import Dirt, draw_dirt
 from synthetic_colons.on_screen_text import TextLayout, TextLine, draw_lines, text_cover
-from synthetic_colons.scope_border import BorderShape, Window, draw_window, window_share
+from synthetic_colons.scope_border import (
+    BorderShape,
+    Window,
+    draw_window,
+    from_centre_px,
+    window_share,
+)
 
 Range = tuple[float, float]  # least and greatest
 
 _SHAPES = (BorderShape.OCTAGON, BorderShape.CIRCLE, BorderShape.CUT_CORNERS, BorderShape.FULL)
 _LAYOUTS = (TextLayout.COLUMN, TextLayout.CORNERS, TextLayout.CAPTION, TextLayout.NONE)
 _TEXT_COLOURS = ((0.92, 0.92, 0.92), (0.35, 0.95, 0.4))  # white, and the green of old processors
+# The meter's centre zone: standard deviation as a share of half the shorter side.
+_CENTRE_ZONE = 0.5
 _SEED_END = 2**31  # seeds that every torch generator takes
 
 
@@ -50,15 +59,15 @@ class SensorSettings:
     exposure_damping: Range = (0.35, 0.95)  # overshoots of 31 % to nothing
     exposure_jitter_stops: Range = (0.0, 0.06)  # std per frame; lamps and iris flutter by 4 %
     # Sensor
-    full_well_electrons: Range = (2000.0, 15000.0)  # 1 to 2 um pixels; measured 1.2 counts: 12000
-    read_noise_electrons: Range = (2.0, 25.0)  # CMOS to old CCDs with gain in the dark
+    full_well_electrons: Range = (4000.0, 15000.0)  # 1 to 2 um pixels; measured 1.2 counts: 12000
+    read_noise_electrons: Range = (2.0, 12.0)  # CMOS to old CCDs
     red_gain: Range = (1.0, 1.6)  # relative to green, xenon to LED; blue noise was measured ...
-    blue_gain: Range = (1.4, 3.0)  # ... at 2 to 3 times the green one
+    blue_gain: Range = (1.3, 2.2)  # ... at 2 to 3 times the green one
     knee: Range = (0.7, 1.0)  # start of the shoulder, of saturation
     bloom: Range = (0.0, 0.08)  # of the light beyond saturation, spread over its surroundings
     # Colour
-    white_balance_stops: float = 0.2  # std of red and blue; caps are balanced by hand
-    colour_mixing: float = 0.06  # std of the off-diagonal terms of the matrix; rows add up to 1
+    white_balance_stops: float = 0.1  # std of red and blue; caps are balanced by hand
+    colour_mixing: float = 0.03  # std of the off-diagonal terms of the matrix; rows add up to 1
     gamma: Range = (1.8, 2.6)  # where a power law stands in for sRGB's curve
     gamma_chance: float = 0.4
     sharpening: Range = (0.0, 1.4)  # "enhance" off to 8: halos of up to 15 % were measured
@@ -143,7 +152,7 @@ class ClipDraw:
     pupil_mm: Tensor  # (B,)
     interlaced: Tensor  # (B,), bool
     target_luminance: Tensor  # (B,)
-    centre_weight: Tensor  # (B,)
+    meter_weight: Tensor  # (B, 1, H, W), in [0, 1]
     exposure_rate: Tensor  # (B,)
     exposure_damping: Tensor  # (B,)
     exposure_jitter_stops: Tensor  # (B,)
@@ -211,7 +220,9 @@ def join(draws: Sequence[SensorDraw]) -> SensorDraw:
     """Return the rows of several draws as one batch."""
     if not draws:
         raise DataError("no draws to join; give one or more")
-    joined: SensorDraw = _walk(draws, torch.cat, lambda values: sum(values, ()))
+    joined: SensorDraw = _walk(
+        draws, lambda tensors: torch.cat(list(tensors)), lambda texts: tuple(chain(*texts))
+    )
     return joined
 
 
@@ -283,7 +294,7 @@ def draw_clips(
         pupil_mm=within(settings.pupil_mm),
         interlaced=happens(settings.interlaced_chance),
         target_luminance=within(settings.target_luminance),
-        centre_weight=within(settings.centre_weight),
+        meter_weight=_meter_weight(window, within(settings.centre_weight), height, width),
         exposure_rate=within(settings.exposure_rate),
         exposure_damping=within(settings.exposure_damping),
         exposure_jitter_stops=within(settings.exposure_jitter_stops),
@@ -315,6 +326,13 @@ def draw_clips(
             drop_radius_side=settings.drop_radius_side,
         ),
     )
+
+
+def _meter_weight(window: Window, centre_weight: Tensor, height: int, width: int) -> Tensor:
+    """Return the weight of every pixel for the light meter, shape (B, 1, H, W)."""
+    away = from_centre_px(window, height, width) / (min(height, width) / 2)
+    zone = torch.exp(-0.5 * (away / _CENTRE_ZONE).square())
+    return torch.lerp(torch.ones_like(zone), zone, centre_weight[:, None, None, None])
 
 
 def _within(generator: torch.Generator, batch: int, limits: Range) -> Tensor:
