@@ -125,16 +125,18 @@ def bloom(exposed: Tensor, strength: Tensor) -> Tensor:
 def clipped(exposed: Tensor, knee: Tensor) -> Tensor:
     """Clip to [0, 1] with a soft shoulder above `knee`; a knee of 1 clips hard.
 
-    Above the knee the slope falls from 1 without a step, and 1 is only approached.
+    The shoulder is a parabola that leaves the straight line at the knee with slope 1 and arrives
+    at 1, with slope 0, for light of 2 - knee.
     """
     require_shapes(exposed=(exposed, "B 3 H W"), knee=(knee, "B"))
     exposed = exposed.clamp(min=0)
     if bool((knee >= 1).all()):
-        return exposed.clamp(max=1)
+        return exposed.clamp_(max=1)
     start = knee[:, None, None, None]
-    room = (1 - start).clamp(min=torch.finfo(exposed.dtype).tiny)
-    over = (exposed - start).clamp(min=0)
-    return torch.minimum(exposed, start) - room * torch.expm1(-over / room)
+    room = (1 - start).clamp(min=torch.finfo(exposed.dtype).eps)
+    over = torch.minimum((exposed - start).clamp_(min=0), 2 * room)
+    bend = over.square().mul_(-0.25 / room)
+    return torch.minimum(exposed, start).add_(over).add_(bend).clamp_(max=1)
 
 
 def coded(linear: Tensor, gamma: Tensor) -> Tensor:

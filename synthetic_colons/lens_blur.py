@@ -13,8 +13,8 @@ from torch.nn.functional import grid_sample, pad
 
 from colondepth.shapes import require_bool, require_shapes
 
-# Lookups along the path of a pixel; a path of 8 px at 320 px then has no gap wider than 2 px.
-MOTION_TAPS = 5
+# Lookups along the path of a pixel; a path of 6 px at 320 px then has no gap wider than 2 px.
+MOTION_TAPS = 4
 # The two fields of an interlaced frame are half a frame apart, a quarter before and after its time.
 FIELD_OFFSET_FRAMES = 0.25
 # Variance, px^2 along each axis, of the three blurred copies that defocus mixes: a binomial
@@ -134,7 +134,7 @@ def along_motion(
         active = active | (shift_px != 0).flatten(start_dim=1).any(dim=1)
     if not bool(active.any()):
         return light
-    # `grid_sample`, not `warping.sample`: five lookups of a picture that is being blurred need
+    # `grid_sample`, not `warping.sample`: four lookups of a picture that is being blurred need
     # speed and not the last 1e-5 of a pixel. Its coordinates run from -1 to 1 between the edges.
     scale = light.new_tensor([2 / width, 2 / height])
     base = (base + 0.5) * scale - 1

@@ -18,7 +18,7 @@ _SMEAR_CELLS = (5, 6)
 _HAZE_CELLS = (3, 3)
 # A smear covers this share of the lens: the field is cut there, so most of the lens is clean.
 _SMEAR_START = 0.55
-# Of the light that a smear or a drop blurs, this much is also scattered over the whole image.
+# Of the light that a smear blurs, this much is also scattered over the whole image.
 _SMEAR_VEIL = 0.35
 # A drop is a strong lens: at its rim it shows a place this many radii further inwards.
 _DROP_BEND = 0.9
@@ -63,6 +63,7 @@ def draw_dirt(
     patch = ((field - _SMEAR_START) / (1 - _SMEAR_START)).clamp(0, 1)
     blurred = smear[:, None, None, None] * patch
     veil = haze[:, None, None, None] * _smooth_field(generator, batch, _HAZE_CELLS, (height, width))
+    veil = veil + (1 - veil) * _SMEAR_VEIL * blurred
     shift_px = torch.zeros(batch, 2, height, width, device=generator.device)
     v = torch.arange(height, device=generator.device)[:, None]  # (H, 1)
     u = torch.arange(width, device=generator.device)  # (W,)
@@ -78,9 +79,8 @@ def draw_dirt(
         inside = inside * (number < drops)[:, None, None]
         there = torch.stack(torch.broadcast_tensors(across, down), dim=1)  # (B, 2, H, W)
         shift_px = shift_px - _DROP_BEND * 2 * there * inside[:, None]
-        blurred = torch.maximum(blurred, _DROP_BLUR * (3 * inside[:, None]).clamp(max=1))
+        blurred = torch.maximum(blurred, _DROP_BLUR * inside[:, None])
     limit = _DROP_SHIFT_MAX_SIDE * side
-    veil = veil + (1 - veil) * _SMEAR_VEIL * blurred
     return Dirt(blurred=blurred, veil=veil, shift_px=shift_px.clamp(-limit, limit))
 
 

@@ -97,14 +97,13 @@ def apply_sensor(
         state: of the exposure control after the previous frame of each; None for the first.
         exposure: factors (B,) that replace what the control would do, e.g. from `settle`.
     """
-    clip, frame = draw.clip, draw.frame
+    clip = draw.clip
     size = require_shapes(
         light=(light, "B 3 H W"),
         depth_mm=(depth_mm, "B 1 H W"),
         picture_share=(clip.picture_share, "B 1 H W"),
     )
     require_float(light=light)
-    height, width = size["H"], size["W"]
     if exposure is None:
         state = expose(light, draw, state=state)
         exposure = state.log_exposure.exp()
@@ -113,6 +112,42 @@ def apply_sensor(
         state = ExposureState(
             log_exposure=exposure.log(), log_exposure_rate=torch.zeros_like(exposure)
         )
+    if light.device.type != "cpu" or size["B"] < 2:
+        maps = _record(light, draw, depth_mm, flow_px, camera_rays, exposure)
+    else:  # one by one: a frame's maps then stay in the processor's cache, twice as quick
+        rows = []
+        for row in range(size["B"]):
+            one = slice(row, row + 1)
+            flow = None if flow_px is None else flow_px[one]
+            rays = camera_rays
+            if rays is not None and len(rays) > 1:
+                rays = rays[one]
+            rows.append(
+                _record(light[one], draw.rows(one), depth_mm[one], flow, rays, exposure[one])
+            )
+        maps = tuple(torch.cat(row) for row in zip(*rows, strict=True))
+    image, saturated = maps
+    inside = clip.picture_share > 0.5
+    return SensorResult(
+        image=image,
+        inside=inside,
+        overlay=clip.text_share > _COVERED,
+        saturated=saturated & inside,
+        state=state,
+    )
+
+
+def _record(
+    light: Tensor,
+    draw: SensorDraw,
+    depth_mm: Tensor,
+    flow_px: Tensor | None,
+    camera_rays: Tensor | None,
+    exposure: Tensor,
+) -> tuple[Tensor, ...]:
+    """Return the image (B, 3, H, W) and where the sensor was full (B, 1, H, W)."""
+    clip, frame = draw.clip, draw.frame
+    height, width = light.shape[-2:]
     seen = _through_lens(light, draw, depth_mm, flow_px, camera_rays)
 
     jitter = (clip.exposure_jitter_stops * frame.exposure_jitter).exp2()
@@ -141,14 +176,9 @@ def apply_sensor(
     share = clip.picture_share
     if bool((share < 1).any()):
         image = torch.lerp(border.expand_as(image).clamp(0, 1), image, share)
-    image = torch.lerp(image, clip.text_colour[:, :, None, None], clip.text_share)
-    return SensorResult(
-        image=compress(image, quality=clip.jpeg_quality, subsampled=clip.subsampled),
-        inside=share > 0.5,
-        overlay=clip.text_share > _COVERED,
-        saturated=saturated & (share > 0.5),
-        state=state,
-    )
+    if _any(clip.text_share):
+        image = torch.lerp(image, clip.text_colour[:, :, None, None], clip.text_share)
+    return compress(image, quality=clip.jpeg_quality, subsampled=clip.subsampled), saturated
 
 
 def _through_lens(

@@ -201,6 +201,10 @@ class SensorDraw:
             lambda text: tuple(text[row] for row in rows),
         )
 
+    def rows(self, which: slice) -> Self:
+        """Return some of the rows without copying them."""
+        return self._mapped(lambda tensor: tensor[which], lambda text: text[which])
+
     def to(self, device: torch.device | str) -> Self:
         """Return the draw on a device."""
         return self._mapped(lambda tensor: tensor.to(device), lambda text: text)
