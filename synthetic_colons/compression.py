@@ -38,6 +38,9 @@ CHROMA_TABLE: Final = (
 _BLOCK_PX = 8
 _COUNTS = 255  # of an 8-bit sample
 _MIDDLE = 128  # the count of grey chroma, and of T.81's level shift
+# libjpeg rounds halves away from zero. Every 16th sum of a block is one, and a little more keeps
+# them on that side whatever the last bit of a float says.
+_HALF = 0.5 + 1e-4
 # JFIF 1.02: Y, Cb, Cr of R, G, B (BT.601 luma), chroma around 0, and the way back.
 _YCC_FROM_RGB: Final = (
     (0.299, 0.587, 0.114),
@@ -122,7 +125,8 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
     padded = pad(planes, (0, right, 0, down), mode="replicate").flatten(end_dim=1)
     blocks = block_transform(padded).unflatten(0, (batch, channels))  # (B, C, I, 8, J, 8)
     step = table[:, None, None, :, None, :].to(blocks)  # (B, 1, 1, 8, 1, 8)
-    kept = (blocks / step.clamp(min=1)).round_() * step
+    steps = blocks / step.clamp(min=1)
+    kept = torch.trunc(steps + torch.copysign(steps.new_tensor(_HALF), steps)) * step
     kept = torch.where(step > 0, kept, blocks)
     back: Tensor = inverse_block_transform(kept.flatten(end_dim=1)).unflatten(0, (batch, channels))
     back = back[..., :height, :width]
