@@ -23,6 +23,8 @@ from colondepth.shapes import require_finite, require_float, require_shapes
 NODE_STEP_MM = 1.0
 NODE_NUMBERS = 12  # P, T, K and U of a node, one row of the table
 _DENSER = 16  # samples a node when arc length is measured: leaves 1e-4 of a step
+_PROBES = 16  # places a span where its bend is looked at
+_STRAIGHT = 1e-9  # per unit of length: less is no bend
 _NEWTON_ROUNDS = 4  # from the nearest node, each squares what is left
 
 
@@ -116,6 +118,19 @@ def centre_line(controls: Tensor, *, length_mm: float) -> CentreLine:
     bend = across / speed.square() / scale
     normal = _untwisted(places, tangent)
     return CentreLine(torch.cat([places * scale, tangent, bend, normal], dim=-1).float())
+
+
+def sharpest_bends(controls: Tensor, *, length_mm: float) -> Tensor:
+    """Return the smallest radius of curvature within a span of each control point, (C,)."""
+    spans = len(controls) - 1
+    where = torch.linspace(0, 1, spans * _PROBES + 1, dtype=torch.float64, device=controls.device)
+    places, first, second = _spline(controls.double(), where)
+    scale = length_mm / places.diff(dim=0).norm(dim=-1).sum()
+    speed = first.norm(dim=-1)
+    bend = torch.linalg.cross(first, second, dim=-1).norm(dim=-1) / speed**3  # (P,)
+    reach = 2 * _PROBES + 1
+    worst = torch.nn.functional.max_pool1d(bend[None], reach, _PROBES, _PROBES)[0]  # (C,)
+    return scale / worst.clamp(min=_STRAIGHT)
 
 
 def _spline(controls: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
