@@ -288,7 +288,9 @@ def _folds(
         count, depth_share, gap = _FOLD_HABITS[SEGMENTS[part].name]
         first = int(draw((0, 2.99)))
         for k in range(int(draw(count))):
-            middle = taenia + twist * arc + (first + k + 0.5) * 2 * math.pi / 3 + 0.2 * draw.normal()
+            middle = (
+                taenia + twist * arc + (first + k + 0.5) * 2 * math.pi / 3 + 0.2 * draw.normal()
+            )
             half = draw((0.75, 1.25))
             share = depth_share * draw(r.fold_depth_share)
             own = arc + 3 * draw.normal()
@@ -371,23 +373,56 @@ def _findings(
 ) -> tuple[FindingDraw, ...]:
     found: list[FindingDraw] = []
 
-    def add(kind: FindingKind, arc: float, angle: float, size: float, shape: float, rise: float, turn: float = 0.0) -> None:
+    def add(
+        kind: FindingKind,
+        arc: float,
+        angle: float,
+        size: float,
+        shape: float,
+        rise: float,
+        turn: float = 0.0,
+    ) -> None:
         found.append(
-            FindingDraw(kind=kind, arc_mm=arc, angle_rad=angle, size_mm=size, shape=shape, rise_mm=rise, turn_rad=turn)
+            FindingDraw(
+                kind=kind,
+                arc_mm=arc,
+                angle_rad=angle,
+                size_mm=size,
+                shape=shape,
+                rise_mm=rise,
+                turn_rad=turn,
+            )
         )
 
     if findings:
         # Two lips across the wall with the slit between them, on the inner side.
         for offset in (-4.5, 4.5):
-            add(FindingKind.VALVE, ends[-2] + offset, taenia, draw((22, 32)), 0.28, draw((5, 8)), math.pi / 2)
+            add(
+                FindingKind.VALVE,
+                ends[-2] + offset,
+                taenia,
+                draw((22, 32)),
+                0.28,
+                draw((5, 8)),
+                math.pi / 2,
+            )
         add(FindingKind.APPENDIX, length - 17.0, taenia + 2.1, draw((3, 5)), 0.7, -draw((1.5, 3)))
         for _ in range(int(draw(r.diverticulum_count))):
             size = draw(r.diverticulum_size_mm)
             arc = draw((ends[0], ends[2]))  # sigmoid and descending, where they are found
-            add(FindingKind.DIVERTICULUM, arc, draw((0, 2 * math.pi)), size, draw((0.8, 1)), -0.8 * size)
+            add(
+                FindingKind.DIVERTICULUM,
+                arc,
+                draw((0, 2 * math.pi)),
+                size,
+                draw((0.8, 1)),
+                -0.8 * size,
+            )
     if stool:
         for _ in range(int(draw(r.stool_count))):
             size = draw.logarithmic(r.stool_size_mm)
             arc, angle = draw((10, length - 10)), draw((0, 2 * math.pi))
-            add(FindingKind.STOOL, arc, angle, size, draw((0.4, 1)), 0.35 * size, draw((0, math.pi)))
+            add(
+                FindingKind.STOOL, arc, angle, size, draw((0.4, 1)), 0.35 * size, draw((0, math.pi))
+            )
     return tuple(found)

@@ -85,7 +85,9 @@ class CentreLine:
         arc = node.to(points) * NODE_STEP_MM
         for _ in range(_NEWTON_ROUNDS):
             here, frame = self.at(arc)
-            _, _, bend, _ = self.nodes[(arc / NODE_STEP_MM).round().long().clamp(0, len(places) - 1)].split(3, dim=-1)
+            _, _, bend, _ = self.nodes[
+                (arc / NODE_STEP_MM).round().long().clamp(0, len(places) - 1)
+            ].split(3, dim=-1)
             away = points - here.to(points)
             slope = 1 - (away * bend.to(points)).sum(dim=-1)
             arc = arc + (away * frame[..., 2].to(points)).sum(dim=-1) / slope.clamp(min=0.2)
@@ -149,7 +151,9 @@ def _spline(controls: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         + (-3 * u**3 + 3 * u**2 + 3 * u + 1) * c
         + u**3 * d
     ) / 6
-    first_d = (-((1 - u) ** 2) * a + (3 * u**2 - 4 * u) * b + (-3 * u**2 + 2 * u + 1) * c + u**2 * d) / 2
+    first_d = (
+        -((1 - u) ** 2) * a + (3 * u**2 - 4 * u) * b + (-3 * u**2 + 2 * u + 1) * c + u**2 * d
+    ) / 2
     second_d = (1 - u) * a + (3 * u - 2) * b + (1 - 3 * u) * c + u * d
     return place, first_d * spans, second_d * spans**2
 

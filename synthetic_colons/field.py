@@ -103,7 +103,9 @@ def locate(point: Triple, arc_mm: Tensor, colon: Tensor, tables: WallTables) -> 
     )
 
 
-def free_mm(place: Place, point: Triple, colon: Tensor, tables: WallTables) -> tuple[Tensor, Tensor]:
+def free_mm(
+    place: Place, point: Triple, colon: Tensor, tables: WallTables
+) -> tuple[Tensor, Tensor]:
     """Return how far the surface is at least from points, and the wall's bend there."""
     rho = (place.x * place.x + place.y * place.y).sqrt()
     last = tables.node_last[colon]
@@ -218,7 +220,10 @@ def gradient(point: Triple, place: Place, colon: Tensor, tables: WallTables) -> 
     gt = gt + share * (torch.where(near_end, -speed, speed) - gt)
     gu = gu + share * (-x * (1 / CAP_BOWL_MM) - gu)
     gv = gv + share * (-y * (1 / CAP_BOWL_MM) - gv)
-    g = [gt * t + gu * u + gv * v for t, u, v in zip(place.tangent, place.normal, place.side, strict=True)]
+    g = [
+        gt * t + gu * u + gv * v
+        for t, u, v in zip(place.tangent, place.normal, place.side, strict=True)
+    ]
     for number in range(tables.stalked_each):
         away, _ = _stalked(point, None, colon, number, tables)
         share = _share(field, away, STALK_BLEND_MM)

@@ -5,7 +5,6 @@ spent on those that have arrived. Without a C++ compiler (or with COLONDEPTH_COM
 functions run uncompiled, some six times slower.
 """
 
-import math
 import os
 import shutil
 from collections.abc import Callable
@@ -43,7 +42,13 @@ class Hits(NamedTuple):
 
 
 def stride(
-    origin: Tensor, direction: Tensor, distance: Tensor, arc: Tensor, colon: Tensor, spread: Tensor, tables: WallTables
+    origin: Tensor,
+    direction: Tensor,
+    distance: Tensor,
+    arc: Tensor,
+    colon: Tensor,
+    spread: Tensor,
+    tables: WallTables,
 ) -> tuple[Tensor, Tensor]:
     """Take one safe stride with each bundle; stop where its width fills what is free."""
     o, d = (origin[0], origin[1], origin[2]), (direction[0], direction[1], direction[2])
@@ -57,7 +62,13 @@ def stride(
 
 
 def approach(
-    origin: Tensor, direction: Tensor, distance: Tensor, arc: Tensor, colon: Tensor, arrived: Tensor, tables: WallTables
+    origin: Tensor,
+    direction: Tensor,
+    distance: Tensor,
+    arc: Tensor,
+    colon: Tensor,
+    arrived: Tensor,
+    tables: WallTables,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take one step with each ray: a safe stride or the root of the lower parabola."""
     o, d = (origin[0], origin[1], origin[2]), (direction[0], direction[1], direction[2])
@@ -76,7 +87,12 @@ def approach(
 
 
 def cast(
-    origin: Tensor, direction: Tensor, distance: Tensor, arc: Tensor, colon: Tensor, tables: WallTables
+    origin: Tensor,
+    direction: Tensor,
+    distance: Tensor,
+    arc: Tensor,
+    colon: Tensor,
+    tables: WallTables,
 ) -> Hits:
     """Follow rays to the wall.
 

@@ -74,7 +74,9 @@ def build_wall(draw: ColonDraw, line: CentreLine) -> Wall:
         _press(inward, fold, base)
     crest = (inward / (0.3 * base)).clamp(max=1)
     bulge = draw.haustra_bulge * base * taenia * _between_folds(draw, arc)
-    inward = inward + draw.taenia_rise_mm * torch.exp(-((taenia * base / draw.taenia_width_mm) ** 2))
+    inward = inward + draw.taenia_rise_mm * torch.exp(
+        -((taenia * base / draw.taenia_width_mm) ** 2)
+    )
     radius = base + bulge - inward
     mean = float(base.mean())
     for sigma, wavelength, octaves in ((draw.lumps_mm, 45.0, 2), (draw.relief_mm, 9.0, 2)):
@@ -169,7 +171,9 @@ def _evened(radius: Tensor) -> Tensor:
     reach = round(8 / ROW_MM)
     padded = torch.cat([radius[:1].expand(reach), radius, radius[-1:].expand(reach)])
     for _ in range(2):
-        padded = torch.nn.functional.avg_pool1d(padded[None], 2 * reach + 1, stride=1, padding=reach)[0]
+        padded = torch.nn.functional.avg_pool1d(
+            padded[None], 2 * reach + 1, stride=1, padding=reach
+        )[0]
     return padded[reach:-reach]
 
 

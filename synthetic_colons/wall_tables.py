@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d, pad
+from torch.nn.functional import pad
 
 from synthetic_colons.centre_line import NODE_STEP_MM, CentreLine
 
@@ -24,7 +24,12 @@ CELL_COLUMNS = COLUMNS // BOUND_COLUMNS
 SLOTS = 8  # numbers a cell: a cache line holds two
 # Windows on one side: (reach in mm, half its angle in rad). A ball of that reach stays within the
 # angle if its centre is reach / sin(angle) or more from the centre line.
-SIDE_WINDOWS = ((1.0, math.radians(10)), (2.0, math.radians(15)), (4.0, math.radians(25)), (8.0, math.radians(45)))
+SIDE_WINDOWS = (
+    (1.0, math.radians(10)),
+    (2.0, math.radians(15)),
+    (4.0, math.radians(25)),
+    (8.0, math.radians(45)),
+)
 ROUND_WINDOWS = (8.0, 16.0)
 BEND_SLOT = len(SIDE_WINDOWS) + len(ROUND_WINDOWS)
 BEND_REACH_MM = 1.0
