@@ -20,9 +20,9 @@ MURRAY_POWER = 3.0
 # Absorbance of a wide vessel at the surface, per channel (R, G, B): haemoglobin absorbs green and
 # blue tens of times more than red; light scattered beside the vessel evens that out. Vessels in the
 # frames we looked at return about 0.8, 0.5 and 0.5 of their surroundings' light.
-SURFACE_ABSORBANCE = (0.26, 0.95, 0.88)
+SURFACE_ABSORBANCE = (0.20, 1.00, 0.90)
 # Venous blood has lost oxygen and absorbs more red.
-VEIN_ABSORBANCE = (0.42, 1.05, 0.88)
+VEIN_ABSORBANCE = (0.36, 1.10, 0.88)
 # How deep light of a channel sees before its contrast has fallen to 1 / e, mm: red goes deepest, so
 # that a deep vein is dark in red alone and looks bluish or greenish.
 CONTRAST_DEPTH_MM = (1.1, 0.55, 0.42)
@@ -98,7 +98,7 @@ def draw_vessels(generator: torch.Generator) -> VesselDraw:
         shallowest_mm=between(0.08, 0.2),  # mm: the net under the crypts
         tortuosity_rad=between(0.25, 0.55),  # rad about the course; more is disease
         smaller_share=(0.06, 0.5),  # of the cubed radius that the smaller branch takes
-        contrast=between(0.25, 1.0),  # thick or swollen mucosa hides its vessels
+        contrast=between(0.25, 1.5),  # thick or swollen mucosa hides its vessels
     )
 
 
