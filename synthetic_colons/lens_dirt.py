@@ -75,7 +75,7 @@ def draw_dirt(
         down = v - random[:, 2, None, None] * height  # (B, H, 1)
         stretch = 0.75 + 0.5 * random[:, 3, None, None]  # drops are not round
         square = (across / stretch).square() + (down * stretch).square()  # (B, H, W), px^2
-        inside = (1 - square / radius.square()).clamp(0, 1)  # out of focus: no outline
+        inside = (1 - square / radius.square()).clamp(0, 1).square()  # out of focus: no outline
         inside = inside * (number < drops)[:, None, None]
         there = torch.stack(torch.broadcast_tensors(across, down), dim=1)  # (B, 2, H, W)
         shift_px = shift_px - _DROP_BEND * 2 * there * inside[:, None]

@@ -45,7 +45,7 @@ class SensorSettings:
 
     # Lens
     field_of_view_deg: Range = (130.0, 170.0)  # diagonal-free width; colonoscopes' data sheets
-    vignetting_power: Range = (0.3, 2.0)  # cos^n; 4 is a thin lens, fisheyes are built for less
+    vignetting_power: Range = (0.2, 1.2)  # cos^n; 4 is a thin lens, fisheyes are built for less
     focal_mm: Range = (1.0, 1.6)  # 1/6 to 1/4 inch chips at those fields of view
     focus_mm: Range = (5.0, 12.0)  # sheets: sharp from 3 to 100; the middle of 1/3 and 1/100 is 6
     pupil_mm: Range = (0.02, 0.08)  # keeps 3-100 mm within about 2 px of 320, as in real frames
