@@ -123,12 +123,16 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
     batch, channels, height, width = planes.shape
     down, right = -height % _BLOCK_PX, -width % _BLOCK_PX
     padded = pad(planes, (0, right, 0, down), mode="replicate").flatten(end_dim=1)
-    blocks = block_transform(padded).unflatten(0, (batch, channels))  # (B, C, I, 8, J, 8)
-    step = table[:, None, None, :, None, :].to(blocks)  # (B, 1, 1, 8, 1, 8)
+    blocks = block_transform(padded)  # (B C, I, 8, J, 8)
+    shape = blocks.shape
+    # The table beside itself, J times: rows as long as the image's are quick to divide by.
+    step = table.to(blocks).repeat(1, 1, shape[3])[:, None, None]  # (B, 1, 1, 8, 8 J)
+    blocks = blocks.view(batch, channels, shape[1], _BLOCK_PX, -1)  # (B, C, I, 8, 8 J)
     steps = blocks / step.clamp(min=1)
     kept = torch.trunc(steps + torch.copysign(steps.new_tensor(_HALF), steps)) * step
-    kept = torch.where(step > 0, kept, blocks)
-    back: Tensor = inverse_block_transform(kept.flatten(end_dim=1)).unflatten(0, (batch, channels))
+    if not bool((step > 0).all()):
+        kept = torch.where(step > 0, kept, blocks)
+    back: Tensor = inverse_block_transform(kept.view(shape)).unflatten(0, (batch, channels))
     back = back[..., :height, :width]
     return back.round_().clamp_(-_MIDDLE, _MIDDLE - 1)
 

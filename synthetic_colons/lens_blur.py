@@ -121,24 +121,18 @@ def along_motion(
     moves = (shutter_share > 0) | interlaced
     flow_px = flow_px * moves[:, None, None, None]
     active = (flow_px != 0).flatten(start_dim=1).any(dim=1)  # (B,)
-    base = torch.stack(
-        torch.meshgrid(
-            torch.arange(height, device=light.device, dtype=light.dtype),
-            torch.arange(width, device=light.device, dtype=light.dtype),
-            indexing="ij",
-        )[::-1],
-        dim=-1,
-    )  # (H, W, 2), (u, v)
     if shift_px is not None:
-        base = base + shift_px.movedim(1, -1)  # (B, H, W, 2)
         active = active | (shift_px != 0).flatten(start_dim=1).any(dim=1)
     if not bool(active.any()):
         return light
     # `grid_sample`, not `warping.sample`: four lookups of a picture that is being blurred need
     # speed and not the last 1e-5 of a pixel. Its coordinates run from -1 to 1 between the edges.
-    scale = light.new_tensor([2 / width, 2 / height])
-    base = (base + 0.5) * scale - 1
-    path = flow_px.movedim(1, -1) * scale  # (B, H, W, 2)
+    u = torch.arange(width, device=light.device, dtype=light.dtype) + 0.5  # (W,)
+    v = torch.arange(height, device=light.device, dtype=light.dtype)[:, None] + 0.5  # (H, 1)
+    if shift_px is not None:
+        u, v = u + shift_px[:, 0], v + shift_px[:, 1]  # (B, H, W)
+    base = torch.stack(torch.broadcast_tensors(u * (2 / width) - 1, v * (2 / height) - 1), dim=-1)
+    path = torch.stack([flow_px[:, 0] * (2 / width), flow_px[:, 1] * (2 / height)], dim=-1)
     middle = base - field[:, :, None, None].to(path) * path
     step = path * (shutter_share / (MOTION_TAPS - 1))[:, None, None, None].to(path)
     out = torch.zeros_like(light)
