@@ -92,6 +92,15 @@ def outward(kind: SolidKind, place: Planes) -> Planes:
     return _OUTWARD[kind](place)
 
 
+def surrounding_radius_mm(kind: SolidKind, half_mm: Tensor) -> Tensor:
+    """Return the radius of the ball around a solid, (*B, 3) -> (*B,)."""
+    x, y, z = half_mm.unbind(dim=-1)
+    if kind is SolidKind.ELLIPSOID:
+        return torch.maximum(torch.maximum(x, y), z)
+    wide2 = torch.maximum(x, y).square() if kind is SolidKind.CYLINDER else x.square() + y.square()
+    return (wide2 + z.square()).sqrt()
+
+
 def gap_mm(
     solid_centre_mm: Tensor, world_from_solid: Tensor, half_mm: Tensor, at: Tensor
 ) -> Tensor:

@@ -11,7 +11,16 @@ from torch import Tensor
 from colondepth.cameras import Camera, pixel_grid
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
-from synthetic_colons.worlds.planes import Planes, advanced, dot, product, rows, times, unit
+from synthetic_colons.worlds.planes import (
+    Planes,
+    advanced,
+    dot,
+    flagged,
+    product,
+    rows,
+    times,
+    unit,
+)
 from synthetic_colons.worlds.scenes import Scene, cast, look, picked
 
 # Pixels at edges are the mean of a ray in each quarter; elsewhere textures know the pixel's size.
@@ -117,18 +126,27 @@ def follow(
 
 def _softened(sight: Sight, scene: Scene, camera: Camera, world_from_camera: Tensor) -> Tensor:
     """Return the image with the pixels at edges made from four rays each."""
-    at = _edges(sight).nonzero()  # (K, 3): sample, row, column
-    if not len(at):
+    edges = _edges(sight).flatten(start_dim=1)  # (B, S)
+    place, sample = flagged(edges)
+    if not len(place):
         return sight.image
-    sample, row, column = at.unbind(dim=-1)
-    pixel = torch.stack([column, row], dim=-1).to(scene.centre_mm)[:, None]  # (K, 1, 2)
-    rays = camera.to(pixel).rays_at(pixel + pixel.new_tensor(_QUARTERS_PX))  # (K, 4, 3)
-    origin, ray = _from_camera(world_from_camera[sample], _planes(rays))
-    near = scene.map(lambda part: part[sample])
-    hits = look(near, origin, ray, rays[..., 2] / _focal_px(camera))
-    one, two, three, four = hits.colour.unbind(dim=-1)  # (K, 3) each
+    counts = edges.sum(dim=1)  # (B,)
+    before = counts.cumsum(dim=0) - counts
+    slot = torch.arange(len(place), device=place.device) - before[sample]  # number in its sample
+    index = place - sample * edges.shape[1]
+    row = torch.div(index, camera.width, rounding_mode="floor")
+    pixel = torch.stack([index - row * camera.width, row], dim=-1).to(scene.centre_mm)  # (K, 2)
+    quarters = pixel[:, None] + pixel.new_tensor(_QUARTERS_PX)  # (K, 4, 2)
+    # A row of rays for every sample, as long as the longest; what is left over has no direction.
+    rays = torch.zeros((len(counts), int(counts.max()), 4, 3)).to(scene.centre_mm)
+    rays[sample, slot] = camera.to(pixel).rays_at(quarters)
+    rays = rays.flatten(start_dim=1, end_dim=2)
+    origin, ray = _from_camera(world_from_camera, _planes(rays))
+    hits = look(scene, origin, ray, rays[..., 2] / _focal_px(camera))
+    one, two, three, four = hits.colour.unflatten(2, (-1, 4)).unbind(dim=-1)  # (B, 3, K') each
+    mean = ((one + two + three + four) / len(_QUARTERS_PX)).transpose(1, 2)  # (B, K', 3)
     image = sight.image.clone()
-    image[sample, :, row, column] = (one + two + three + four) / len(_QUARTERS_PX)
+    image.flatten(start_dim=2)[sample, :, index] = mean[sample, slot]
     return image
 
 

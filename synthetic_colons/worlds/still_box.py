@@ -248,6 +248,7 @@ def draw_still_boxes(
     )
     scene = Scene(
         kinds=kinds,
+        rooms=len(_ROOM),
         present=torch.cat([torch.ones_like(present[:, :1]), present], dim=1),
         centre_mm=torch.cat([room_centre[:, None], centre], dim=1),
         world_from_solid=torch.cat([world_from_room[:, None], turn], dim=1),
