@@ -24,8 +24,9 @@ from synthetic_colons.vessels import VesselDraw, Vessels, draw_vessels, grow_ves
 # Rows of the maps, mm: the thinnest vessel is half as wide, a pit pattern at least twice.
 TEXEL_MM = 0.3
 COLUMNS = 512
-# Absorption of one unit of blood (R, G, B), see above; 1 is a well perfused rectum.
-BLOOD_ABSORPTION = (0.22, 1.0, 0.92)
+# Absorption of one unit of blood (R, G, B); 1 is a well perfused rectum. Blue less than green: a
+# camera's blue is broad and includes 470 to 510 nm, where haemoglobin lets light through.
+BLOOD_ABSORPTION = (0.22, 1.0, 0.75)
 # Reflectances end here: nothing in the body is black or a mirror.
 DARKEST, BRIGHTEST = 0.01, 0.97
 # Folds are narrower than this, haustra wider, mm: radius minus its mean over it is the fold.
@@ -67,7 +68,7 @@ class TissueDraw:
     valley_redness: float
     erythema: float
     melanosis: float
-    dots: int
+    dots_per_m: float
     vessels: VesselDraw
     vessel_tint: tuple[float, float, float]
     pit_wavelength_mm: float
@@ -104,14 +105,14 @@ def draw_tissue(generator: torch.Generator, settings: TissueSettings) -> TissueD
         return between(low, high), between(low, high), between(low, high)
 
     light = between(0.8, 1.0)
-    pale = (0.80 * light, between(0.58, 0.70) * light, between(0.40, 0.51) * light)
+    pale = (0.80 * light, between(0.58, 0.70) * light, between(0.39, 0.48) * light)
     strange = settings.randomised
     return TissueDraw(
         settings=settings,
         grey=between(0.4, 0.7),  # reflectance: what mucosa returns in red
         pale=colour(0.1, 0.95) if strange else pale,  # bloodless: cream, yellow from fat and bile
         absorption=colour(-1.0, 2.0) if strange else BLOOD_ABSORPTION,
-        blood=between(0.55, 1.15) + seldom(0.08, -0.3, -0.15),  # frames above; 8 % anaemic
+        blood=between(0.5, 1.05) + seldom(0.08, -0.3, -0.15),  # frames above; 8 % anaemic
         blood_drift=between(0.05, 0.25),  # share, over a hand's breadth: segments differ
         blotches=between(0.06, 0.2) * (4 if strange else 1),  # share, over 30 mm: by eye
         mottling=between(0.02, 0.06) * (6 if strange else 1),  # share, over 3 mm: by eye
@@ -119,7 +120,7 @@ def draw_tissue(generator: torch.Generator, settings: TissueSettings) -> TissueD
         valley_redness=between(0.0, 0.2),  # share more blood
         erythema=seldom(0.6, 0.15, 0.6),  # units of blood in a patch
         melanosis=seldom(0.03, 0.4, 1.2),  # 1-3 % of screening colonoscopies
-        dots=int(seldom(0.15, 10, 150)),  # haemorrhagic dots in the whole colon
+        dots_per_m=seldom(0.15, 10, 150),  # haemorrhagic dots per metre of colon, in nests
         vessels=draw_vessels(generator),
         vessel_tint=colour(-1.5, 2.5) if strange else (1.0, 1.0, 1.0),
         pit_wavelength_mm=between(0.7, 1.6),  # mm: groups of crypts; single ones are 0.1 mm apart
@@ -157,25 +158,39 @@ def bake_tissue(
     """
     size = require_shapes(radius_mm=(radius_mm, "S A"))
     require_finite(radius_mm=radius_mm)
+    if generator.device != radius_mm.device:
+        raise DataError(
+            f"tissue: the generator is on {generator.device}, the radii on {radius_mm.device};"
+            " make the generator where the colon is"
+        )
     if min(step_mm, texel_mm) <= 0 or float(radius_mm.min()) <= 0:
         raise DataError(
             f"tissue: step {step_mm} mm, texel {texel_mm} mm, smallest radius"
             f" {float(radius_mm.min()):.3g} mm: all must be positive"
         )
     rows = math.floor((size["S"] - 1) * step_mm / texel_mm + 1e-6) + 1
-    wall = _Wall(generator, rows, columns, texel_mm, float(radius_mm.mean()))
+    wall = _Wall(
+        generator=generator,
+        lumen_mm=radius_mm,
+        step_mm=step_mm,
+        texel_mm=texel_mm,
+        rows=rows,
+        columns=columns,
+        radius_mm=float(radius_mm.mean()),
+    )
     fold = _to_texels(_fold_mm(radius_mm, step_mm), step_mm, texel_mm, rows, columns)
     crest = _ramp(fold, 0.2 * _FULL_CREST_MM, _FULL_CREST_MM)
     relief = _relief(draw, wall) if draw.settings.relief else wall.flat()
+    film = wall.noise(18.0, octaves=3) if draw.settings.relief else wall.flat()[0]
     if draw.settings.coloured:
-        absorbance = _vessel_shade(draw, wall, radius_mm, step_mm, crest)
+        absorbance = _vessel_shade(draw, wall, crest)
         _add_blood(absorbance, draw, wall, fold, crest)
+        _add_dots(absorbance, draw, wall)
         albedo = absorbance.neg_().exp_()
         for channel, pale in zip(albedo, draw.pale, strict=True):
             channel.mul_(pale).clamp_(DARKEST, BRIGHTEST)
     else:
         albedo = wall.flat().expand(3, -1, -1) + draw.grey
-    film = wall.noise(18.0, octaves=3) if draw.settings.relief else wall.flat()[0]
     return TissueMaps(
         albedo=albedo,
         relief_mm=relief,
@@ -185,15 +200,17 @@ def bake_tissue(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Wall:
-    """The maps' grid and the source of its noise."""
+    """The maps' grid, the lumen that it lines, and the source of its noise."""
 
     generator: torch.Generator
+    lumen_mm: Tensor  # (S, A)
+    step_mm: float  # between its rows
+    texel_mm: float
     rows: int
     columns: int
-    texel_mm: float
-    radius_mm: float
+    radius_mm: float  # the lumen's mean
 
     def noise(self, wavelength_mm: float, *, octaves: int = 1, stretch: float = 1.0) -> Tensor:
         """Return a field (rows, columns); `stretch` makes it longer around than along."""
@@ -207,6 +224,17 @@ class _Wall:
             wavelength_mm=max(wavelength_mm, finest),
             mean_radius_mm=self.radius_mm / stretch,
             octaves=octaves,
+        )
+
+    def stamp(self, vessels: Vessels) -> Tensor:
+        """Return the absorbance of vessels, (3, rows, columns)."""
+        return stamp_vessels(
+            vessels,
+            self.lumen_mm,
+            step_mm=self.step_mm,
+            texel_mm=self.texel_mm,
+            rows=self.rows,
+            columns=self.columns,
         )
 
     def flat(self) -> Tensor:
@@ -236,44 +264,34 @@ def _add_blood(
             channel.add_(brown, alpha=absorption)
 
 
-def _vessel_shade(
-    draw: TissueDraw, wall: _Wall, radius_mm: Tensor, step_mm: float, crest: Tensor
-) -> Tensor:
-    """Return the absorbance of vessels and haemorrhagic dots, (3, rows, columns)."""
-    vessels = grow_vessels(draw.vessels, radius_mm, step_mm=step_mm, generator=wall.generator)
-
-    def stamped(pieces: Vessels) -> Tensor:
-        return stamp_vessels(
-            pieces,
-            radius_mm,
-            step_mm=step_mm,
-            texel_mm=wall.texel_mm,
-            rows=wall.rows,
-            columns=wall.columns,
-        )
-
+def _vessel_shade(draw: TissueDraw, wall: _Wall, crest: Tensor) -> Tensor:
+    """Return the absorbance of the vessels, (3, rows, columns)."""
+    vessels = grow_vessels(
+        draw.vessels, wall.lumen_mm, step_mm=wall.step_mm, generator=wall.generator
+    )
     # Thickened or moist mucosa hides vessels for a stretch; a stretched crest presses them empty.
     clear = _ramp(wall.noise(60.0, octaves=2), -1.5, 0.6) * (1 - 0.8 * crest)
     clear *= draw.vessels.contrast
-    shade = stamped(vessels)
+    shade = wall.stamp(vessels)
     for channel, tint in zip(shade, draw.vessel_tint, strict=True):
         channel.mul_(clear).mul_(tint)
-    if draw.dots:
-        shade += stamped(_dots(draw.dots, wall))
     return shade
 
 
-def _dots(count: int, wall: _Wall) -> Vessels:
-    """Return haemorrhagic dots, vessels without a length."""
-    uniform = torch.rand(count, 3, generator=wall.generator, device=wall.generator.device)
+def _add_dots(absorbance: Tensor, draw: TissueDraw, wall: _Wall) -> None:
+    """Add haemorrhagic dots, vessels without a length, to (3, rows, columns), in place."""
     length_mm = (wall.rows - 1) * wall.texel_mm
+    count = round(draw.dots_per_m * length_mm / 1000)
+    if not count:
+        return
+    uniform = torch.rand(count, 3, generator=wall.generator, device=wall.generator.device)
     nests = uniform[:, 0] // 0.2 * 0.2  # five nests
     place = torch.stack(
         [nests * length_mm, nests * 31.0], dim=1
     )  # an angle far from its neighbours
     scatter = torch.randn(count, 2, generator=wall.generator, device=wall.generator.device)
     place += scatter * scatter.new_tensor([12.0, 12.0 / wall.radius_mm])  # mm: a nest of 5 cm
-    return Vessels(
+    dots = Vessels(
         start=place,
         end=place,
         radius_mm=0.25 + 0.5 * uniform[:, 1].square(),  # mm: petechiae are below 2 mm across
@@ -281,6 +299,7 @@ def _dots(count: int, wall: _Wall) -> Vessels:
         vein=uniform[:, 2] < 0.5,
         divisions_mm=uniform.new_zeros(0, 3),
     )
+    absorbance += wall.stamp(dots)
 
 
 def _relief(draw: TissueDraw, wall: _Wall) -> Tensor:

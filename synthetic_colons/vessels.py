@@ -20,9 +20,9 @@ MURRAY_POWER = 3.0
 # Absorbance of a wide vessel at the surface, per channel (R, G, B): haemoglobin absorbs green and
 # blue tens of times more than red; light scattered beside the vessel evens that out. Vessels in the
 # frames we looked at return about 0.8, 0.5 and 0.5 of their surroundings' light.
-SURFACE_ABSORBANCE = (0.20, 1.00, 0.90)
+SURFACE_ABSORBANCE = (0.20, 1.00, 0.80)
 # Venous blood has lost oxygen and absorbs more red.
-VEIN_ABSORBANCE = (0.36, 1.10, 0.88)
+VEIN_ABSORBANCE = (0.36, 1.10, 0.80)
 # How deep light of a channel sees before its contrast has fallen to 1 / e, mm: red goes deepest, so
 # that a deep vein is dark in red alone and looks bluish or greenish.
 CONTRAST_DEPTH_MM = (1.1, 0.55, 0.42)
@@ -42,6 +42,8 @@ _PIERCING_MM, _PIERCING_RUN_MM = 1.5, 3.0
 # times as wide and a little apart, mm.
 _PAIRED_SHARE = 0.4
 _PAIRED_RADIUS_MM, _VEIN_WIDER, _PAIR_GAP_MM, _PAIR_DEEPER_MM = 0.2, 1.3, 0.35, 0.1
+# A Gaussian of half a texel is the narrowest that sampling still weighs to 1.5 %.
+_SOFTNESS_TEXELS = 0.5
 # Three standard deviations of blur hold 99.7 % of a vessel's shade.
 _REACH_DEVIATIONS = 3.0
 # Texels shaded at once; bounds the memory of a bake to about 150 MB.
@@ -201,11 +203,12 @@ def stamp_vessels(
     middle = (vessels.start + vessels.end) / 2
     around_mm = local_radius(radius_mm, middle, step_mm=step_mm)  # (N,)
     column_mm = around_mm * (2 * math.pi / columns)
-    texel = (texel_mm**2 + column_mm**2) / 2  # a box has a twelfth of its squared width as variance
-    spread = ((SPREAD_PER_DEPTH * vessels.depth_mm).square() + texel / 12).sqrt()
-    reach = vessels.radius_mm + _REACH_DEVIATIONS * spread
     run = vessels.end - vessels.start
     run_mm = torch.stack([run[:, 0], run[:, 1] * around_mm], dim=1)  # (N, 2)
+    texel = _texel_across(run_mm, texel_mm, column_mm)
+    soft = (SPREAD_PER_DEPTH * vessels.depth_mm).square() + (_SOFTNESS_TEXELS * texel).square()
+    spread = soft.sqrt()
+    reach = vessels.radius_mm + _REACH_DEVIATIONS * spread
     tall = (run_mm[:, 0].abs() + 2 * reach) / texel_mm
     wide = ((run_mm[:, 1].abs() + 2 * reach) / column_mm).clamp(max=columns - 1)
     window = torch.stack([tall, wide], dim=1).div(_WINDOW_TEXELS).ceil().long()
@@ -305,6 +308,14 @@ def _companions(table: Tensor, radius_mm: Tensor, step_mm: float) -> Tensor:
     wide[:, 5] += _PAIR_DEEPER_MM
     wide[:, 6] = 1
     return wide
+
+
+def _texel_across(run_mm: Tensor, texel_mm: float, column_mm: Tensor) -> Tensor:
+    """Return how far apart the texels lie across pieces (N, 2); a dot takes the mean."""
+    along, around = run_mm.square().unbind(dim=1)
+    square = along + around
+    share = torch.where(square > 0, along / square.clamp(min=1e-12), 0.5)
+    return (share * column_mm.square() + (1 - share) * texel_mm**2).sqrt()
 
 
 def _distance(s_mm: Tensor, y_mm: Tensor, run_mm: Tensor) -> Tensor:
