@@ -44,9 +44,9 @@ _PAIRED_SHARE = 0.4
 _PAIRED_RADIUS_MM, _VEIN_WIDER, _PAIR_GAP_MM, _PAIR_DEEPER_MM = 0.2, 1.3, 0.35, 0.1
 # A Gaussian of half a texel is the narrowest that sampling still weighs to 1.5 %.
 _SOFTNESS_TEXELS = 0.5
-# Three standard deviations of blur hold 99.7 % of a vessel's shade.
-_REACH_DEVIATIONS = 3.0
-# Texels shaded at once; bounds the memory of a bake to about 150 MB.
+# At this many standard deviations beyond its edge a vessel has 0.6 % of its shade left.
+_REACH_DEVIATIONS = 2.5
+# Texels shaded at once: with this many a bake of 1.5 m peaks below 300 MB.
 _BATCH_TEXELS = 2_000_000
 # Windows are rounded up to this many texels, so that few sizes have to be shaded apart.
 _WINDOW_TEXELS = 3
