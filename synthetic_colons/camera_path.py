@@ -23,7 +23,6 @@ from synthetic_colons.clear_way import (
     ClearWay,
     across,
     clear_way,
-    clearance_near,
     reach,
     spline,
 )
@@ -228,7 +227,7 @@ def _affordable_share(draw: PathDraw, colon: Colon, way: ClearWay) -> Tensor:
         place, _ = _place(way, wish, spline(share[:, None], where))
         step = torch.nn.functional.pad(place.diff(dim=0).norm(dim=-1), (1, 1))
         need = draw.clearance_mm + torch.maximum(step[1:], step[:-1]) / 2
-        short = clearance_near(colon, place, wish.arc_mm) < need
+        short = way.clearance(colon, place, wish.arc_mm) < need
         if not short.any():
             return share[:, None]
         touched = torch.zeros_like(share)
