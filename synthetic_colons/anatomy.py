@@ -14,6 +14,10 @@ from torch import Tensor
 Range = tuple[float, float]
 
 
+# Half of it is the longest stride (16 mm), the reach of a head (20 mm) and its blending (4 mm).
+STALKS_APART_MM = 80.0
+
+
 class Folds(StrEnum):
     """What crosses the tube."""
 
@@ -214,9 +218,7 @@ def draw_colon(
         (x + draw.normal() * jitter, y + draw.normal() * jitter, z + draw.normal() * jitter)
         for x, y, z in _LIE
     )
-    polyps = tuple(
-        _polyp(draw, r, length, simple=simple_polyps) for _ in range(int(draw(r.polyp_count)))
-    )
+    polyps = _polyps(draw, r, length, simple=simple_polyps)
     return ColonDraw(
         seed=draw.whole(),
         length_mm=round(length),
@@ -329,6 +331,20 @@ def _fold(
         tilt=tilt,
         tilt_angle_rad=turned,
     )
+
+
+def _polyps(
+    draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool
+) -> tuple[PolypDraw, ...]:
+    """Draw polyps; those on stalks keep apart, so that a place has one at most within reach."""
+    found: list[PolypDraw] = []
+    for _ in range(int(draw(r.polyp_count))):
+        polyp = _polyp(draw, r, length, simple=simple)
+        stalks = [each.arc_mm for each in found if each.kind is PolypKind.STALKED]
+        near = any(abs(polyp.arc_mm - arc) < STALKS_APART_MM for arc in stalks)
+        if polyp.kind is not PolypKind.STALKED or not near:
+            found.append(polyp)
+    return tuple(found)
 
 
 def _polyp(draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool) -> PolypDraw:

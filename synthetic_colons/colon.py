@@ -16,13 +16,14 @@ from synthetic_colons.field import (
     free_mm,
     gradient,
     locate,
-    nearest_stalked,
+    from_stalk_mm,
+    stalk_at,
     values_along,
 )
+from synthetic_colons.shading import ON_STALK_MM
 from synthetic_colons.wall import Wall, build_line, build_wall, stalked_polyps
 from synthetic_colons.wall_tables import ROW_MM, WallTables, wall_tables
 
-ON_STALKED_MM = 0.2  # nearer than this, a point of the surface is the polyp's and not the wall's
 _LOCATED = 3  # rounds until wall coordinates are exact from the nearest node
 
 
@@ -86,18 +87,20 @@ class Colon:
     def labels(self, points: Tensor) -> Tensor:
         """Return what is at points (P, 3) of the surface, see `wall.LABELS`; int16 (P,)."""
         point, place, colon = self._place(points)
-        found = self.wall.label[self._cell(place)]
+        found = self.label_at(place.arc_mm, torch.atan2(place.y, place.x))
         if not self.stalked_numbers:
             return found
-        away, which = nearest_stalked(point, colon, self.tables)
+        which = stalk_at(place, colon, self.tables)
+        away = from_stalk_mm(point, which, self.tables)
         numbers = torch.tensor(self.stalked_numbers, dtype=found.dtype, device=found.device)
-        return torch.where(away < ON_STALKED_MM, numbers[which.long()], found)
+        return torch.where(away < ON_STALK_MM, numbers[which.long()], found)
 
-    def _cell(self, place: Place) -> tuple[Tensor, Tensor]:
+    def label_at(self, arc_mm: Tensor, angle_rad: Tensor) -> Tensor:
+        """Return what the wall is at wall coordinates, stalks aside; int16, of one shape."""
         rows, columns = self.wall.label.shape
-        row = (place.arc_mm / ROW_MM).round().long().clamp(0, rows - 1)
-        angle = torch.atan2(place.y, place.x)
-        return row, (angle * (columns / (2 * math.pi))).round().long() % columns
+        row = (arc_mm / ROW_MM).round().long().clamp(0, rows - 1)
+        column = (angle_rad * (columns / (2 * math.pi))).round().long() % columns
+        return self.wall.label.flatten()[row * columns + column]
 
     def _place(self, points: Tensor) -> tuple[Triple, Place, Tensor]:
         require_shapes(points=(points, "P 3"))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from synthetic_colons.centre_line import NODE_NUMBERS, NODE_STEP_MM
 from synthetic_colons.wall_tables import (
-    BEND_REACH_MM,
+    BEND_REACHES_MM,
     BEND_SLOT,
     CELL_COLUMNS,
     COLUMNS,
@@ -66,16 +66,21 @@ class Values(NamedTuple):
 
     field: Tensor
     change: Tensor  # per mm along the ray
-    bend: Tensor  # the most that the change may fall per mm, within BEND_REACH_MM
+    bend: Tensor  # the most that the change may fall per mm, within a reach
+
+
+def take(table: Tensor, index: Tensor) -> Tensor:
+    """Look numbers up, (N,) and (R,) -> (R,); unlike `table[index]` without a test for index < 0."""
+    return table.gather(0, index.long())
 
 
 def locate(point: Triple, arc_mm: Tensor, colon: Tensor, tables: WallTables) -> Place:
     """Find wall coordinates near a guess of the arc length, which should be a few mm off."""
-    start = tables.node_start[colon]
-    last = tables.node_last[colon]
+    start = take(tables.node_start, colon)
+    last = take(tables.node_last, colon)
     node = (arc_mm / NODE_STEP_MM + 0.5).floor().int().clamp(min=0).minimum(last)
     first = (start + node) * NODE_NUMBERS
-    n = [tables.nodes[first + k] for k in range(NODE_NUMBERS)]
+    n = [take(tables.nodes, first + k) for k in range(NODE_NUMBERS)]
     px, py, pz = point[0] - n[0], point[1] - n[1], point[2] - n[2]
     d = arc_mm - node * NODE_STEP_MM
     for _ in range(2):  # Newton on (p - c(s)) . c'(s) = 0
@@ -105,30 +110,33 @@ def locate(point: Triple, arc_mm: Tensor, colon: Tensor, tables: WallTables) -> 
 
 def free_mm(
     place: Place, point: Triple, colon: Tensor, tables: WallTables
-) -> tuple[Tensor, Tensor]:
-    """Return how far the surface is at least from points, and the wall's bend there."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how far the surface is at least, and the wall's bend within `BEND_REACHES_MM`."""
     rho = (place.x * place.x + place.y * place.y).sqrt()
-    last = tables.node_last[colon]
+    last = take(tables.node_last, colon)
     row = (place.arc_mm / NODE_STEP_MM + 0.5).floor().int().clamp(min=0).minimum(last)
     column = (torch.atan2(place.y, place.x) * (CELL_COLUMNS / _TURN) + 0.5).floor().int()
-    cell = ((tables.node_start[colon] + row) * CELL_COLUMNS + (column & (CELL_COLUMNS - 1))) * SLOTS
+    cell = ((take(tables.node_start, colon) + row) * CELL_COLUMNS + (column & (CELL_COLUMNS - 1))) * SLOTS
     free = torch.zeros_like(rho)
     for slot, (reach, angle) in enumerate(SIDE_WINDOWS):
-        seen = (tables.bounds[cell + slot] - rho).clamp(max=reach)
+        seen = (take(tables.bounds, cell + slot) - rho).clamp(max=reach)
         free = torch.maximum(free, torch.where(rho * math.sin(angle) >= reach, seen, 0))
     for slot, reach in enumerate(ROUND_WINDOWS, start=len(SIDE_WINDOWS)):
-        free = torch.maximum(free, (tables.bounds[cell + slot] - rho).clamp(max=reach))
+        free = torch.maximum(free, (take(tables.bounds, cell + slot) - rho).clamp(max=reach))
     ahead = torch.minimum(place.arc_mm, last * NODE_STEP_MM - place.arc_mm)
     cap = ahead - rho * rho * (0.5 / CAP_BOWL_MM)
     blends = cap < 1.25 * CAP_BLEND_MM + _CAP_SLOPE * free
     free = torch.minimum(free, cap * (1 / _CAP_SLOPE))
     free = torch.where(blends, free - CAP_BLEND_MM / 4, free)
-    for number in range(tables.stalked_each):
-        away = _stalked(point, None, colon, number, tables)[0]
-        blends = away < 1.25 * STALK_BLEND_MM + free
-        free = torch.minimum(free, away)
-        free = torch.where(blends, free - STALK_BLEND_MM / 4, free)
-    return free.clamp(min=0), tables.bounds[cell + BEND_SLOT]
+    away = _stalk(point, take(tables.stalk_of, take(tables.node_start, colon) + row), tables).away
+    blends = away < 1.25 * STALK_BLEND_MM + free
+    free = torch.minimum(free, away)
+    free = torch.where(blends, free - STALK_BLEND_MM / 4, free)
+    return (
+        free.clamp(min=0),
+        take(tables.bounds, cell + BEND_SLOT),
+        take(tables.bounds, cell + BEND_SLOT + 1),
+    )
 
 
 def wall_at(place: Place, colon: Tensor, tables: WallTables) -> Wall:
@@ -136,17 +144,17 @@ def wall_at(place: Place, colon: Tensor, tables: WallTables) -> Wall:
     column = torch.atan2(place.y, place.x) * (COLUMNS / _TURN)
     middle = (column + 0.5).floor()
     across = _weights(column - middle)
-    rows = tables.node_last[colon] * 2
+    rows = take(tables.node_last, colon) * 2
     row = place.arc_mm * (1 / ROW_MM)
     centre = (row + 0.5).floor().clamp(min=1).minimum((rows - 1).float())
     down = _weights((row - centre).clamp(-0.5, 0.5))
-    start = tables.node_start[colon] * 2 - colon  # a colon of N nodes has 2 N - 1 rows
+    start = take(tables.node_start, colon) * 2 - colon  # a colon of N nodes has 2 N - 1 rows
     first = start + centre.int()
     columns = [(middle.int() + k) & (COLUMNS - 1) for k in (-1, 0, 1)]
     radius = along = around = torch.zeros_like(column)
     for k in range(3):
         at = (first + (k - 1)) * COLUMNS
-        a, b, c = (tables.radius_mm[at + each] for each in columns)
+        a, b, c = (take(tables.radius_mm, at + each) for each in columns)
         value = across[0][0] * a + across[0][1] * b + across[0][2] * c
         radius = radius + down[0][k] * value
         along = along + down[1][k] * value
@@ -173,29 +181,42 @@ def values_along(
     field = wall.radius_mm - rho
     change = wall.along * towards + wall.around * turning - outward
     bend = bend + 1.5 / rho
-    last = tables.node_last[colon]
+    last = take(tables.node_last, colon)
     near_end = place.arc_mm > 0.5 * NODE_STEP_MM * last
     ahead = torch.where(near_end, last * NODE_STEP_MM - place.arc_mm, place.arc_mm)
     cap = ahead - rho * rho * (0.5 / CAP_BOWL_MM)
     cap_change = torch.where(near_end, -towards, towards) - rho * outward * (1 / CAP_BOWL_MM)
     field, change, blend = _smooth_minimum(field, change, cap, cap_change, CAP_BLEND_MM)
     bend = bend + blend * (4 / CAP_BLEND_MM)
-    for number in range(tables.stalked_each):
-        away, away_change = _stalked(point, direction, colon, number, tables)
-        field, change, blend = _smooth_minimum(field, change, away, away_change, STALK_BLEND_MM)
-        bend = bend + blend * (4 / STALK_BLEND_MM + 4 / HEAD_BLEND_MM)
+    stalk = _stalk(point, stalk_at(place, colon, tables), tables)
+    away_change = _dot(direction, stalk.outward)
+    field, change, blend = _smooth_minimum(
+        field, change, stalk.away, away_change, STALK_BLEND_MM
+    )
+    bend = bend + blend * (4 / STALK_BLEND_MM + 4 / HEAD_BLEND_MM)
     return Values(field, change, bend)
 
 
-def safe_step_mm(values: Values) -> Tensor:
+def safe_step_mm(values: Values, wide_bend: Tensor) -> Tensor:
     """Return how far a ray may go before the field can be 0: the root of its lower parabola.
 
-    field + change t - bend t^2 / 2 lies below the field within BEND_REACH_MM, so its root lies
-    before the surface, and beside it quadratically near, like Newton's.
+    field + change t - bend t^2 / 2 lies below the field within the reach of that bend, so its
+    root lies before the surface, and beside it quadratically near, like Newton's. The better of
+    two: a bend of nearby, and one of farther around.
+
+    Args:
+        values: with the bend within the first of `BEND_REACHES_MM`.
+        wide_bend: what the bend is more within the second.
     """
-    root = (values.change * values.change + 2 * values.bend * values.field.clamp(min=0)).sqrt()
-    step = 2 * values.field / (root - values.change).clamp(min=_TINY)
-    return step.clamp(-BEND_REACH_MM, BEND_REACH_MM)
+    near, far = BEND_REACHES_MM
+    step = _root(values.field, values.change, values.bend)
+    wide = _root(values.field, values.change, values.bend + wide_bend.clamp(min=0))
+    return torch.maximum(step.clamp(-near, near), wide.clamp(max=far))
+
+
+def _root(field: Tensor, change: Tensor, bend: Tensor) -> Tensor:
+    root = (change * change + 2 * bend * field.clamp(min=0)).sqrt()
+    return 2 * field / (root - change).clamp(min=_TINY)
 
 
 def gradient(point: Triple, place: Place, colon: Tensor, tables: WallTables) -> Triple:
@@ -209,7 +230,7 @@ def gradient(point: Triple, place: Place, colon: Tensor, tables: WallTables) -> 
     gt = along
     gu = -out_u - wall.around * out_v / rho
     gv = -out_v + wall.around * out_u / rho
-    last = tables.node_last[colon]
+    last = take(tables.node_last, colon)
     near_end = place.arc_mm > 0.5 * NODE_STEP_MM * last
     ahead = torch.where(near_end, last * NODE_STEP_MM - place.arc_mm, place.arc_mm)
     cap = ahead - rho * rho * (0.5 / CAP_BOWL_MM)
@@ -224,36 +245,36 @@ def gradient(point: Triple, place: Place, colon: Tensor, tables: WallTables) -> 
         gt * t + gu * u + gv * v
         for t, u, v in zip(place.tangent, place.normal, place.side, strict=True)
     ]
-    for number in range(tables.stalked_each):
-        away, _ = _stalked(point, None, colon, number, tables)
-        share = _share(field, away, STALK_BLEND_MM)
-        field = _smooth_minimum(field, field, away, away, STALK_BLEND_MM)[0]
-        own = [_stalked(point, axis, colon, number, tables)[1] for axis in _axes(point)]
-        g = [a + share * (b - a) for a, b in zip(g, own, strict=True)]
-    return g[0], g[1], g[2]
+    stalk = _stalk(point, stalk_at(place, colon, tables), tables)
+    share = _share(field, stalk.away, STALK_BLEND_MM)
+    return (
+        g[0] + share * (stalk.outward[0] - g[0]),
+        g[1] + share * (stalk.outward[1] - g[1]),
+        g[2] + share * (stalk.outward[2] - g[2]),
+    )
 
 
-def nearest_stalked(point: Triple, colon: Tensor, tables: WallTables) -> tuple[Tensor, Tensor]:
-    """Return the distance to the nearest polyp on a stalk and its number within the colon."""
-    best = torch.full_like(point[0], torch.inf)
-    which = torch.zeros_like(colon)
-    for number in range(tables.stalked_each):
-        away, _ = _stalked(point, None, colon, number, tables)
-        which = torch.where(away < best, number, which)
-        best = torch.minimum(best, away)
-    return best, which
+def stalk_at(place: Place, colon: Tensor, tables: WallTables) -> Tensor:
+    """Return the number of the polyp on a stalk that is nearest along the line."""
+    last = take(tables.node_last, colon)
+    node = (place.arc_mm / NODE_STEP_MM + 0.5).floor().int().clamp(min=0).minimum(last)
+    return take(tables.stalk_of, take(tables.node_start, colon) + node)
 
 
-def _stalked(
-    point: Triple,
-    direction: Triple | None,
-    colon: Tensor,
-    number: int,
-    tables: WallTables,
-) -> tuple[Tensor, Tensor]:
-    """Return a lower bound of the distance to a polyp, exact in its zeros, and its change."""
-    first = (colon * tables.stalked_each + number) * POLYP_NUMBERS
-    n = [tables.stalked[first + k] for k in range(9)]
+def from_stalk_mm(point: Triple, number: Tensor, tables: WallTables) -> Tensor:
+    """Return a lower bound of the distance to a polyp on a stalk, 0 on its surface."""
+    return _stalk(point, number, tables).away
+
+
+class _Stalk(NamedTuple):
+    away: Tensor
+    outward: Triple  # its gradient
+
+
+def _stalk(point: Triple, number: Tensor, tables: WallTables) -> _Stalk:
+    """Return a lower bound of the distance to a polyp, exact in its zeros, and its gradient."""
+    first = number * POLYP_NUMBERS
+    n = [take(tables.stalked, first + k) for k in range(9)]
     bx, by, bz = point[0] - n[0], point[1] - n[1], point[2] - n[2]
     ax, ay, az = n[3] - n[0], n[4] - n[1], n[5] - n[2]
     square = ax * ax + ay * ay + az * az
@@ -263,20 +284,23 @@ def _stalked(
     stalk = off - n[6]
     hx, hy, hz = point[0] - n[3], point[1] - n[4], point[2] - n[5]
     inverse = square.rsqrt()
-    height = (hx * ax + hy * ay + hz * az) * inverse
-    flat = (hx * hx + hy * hy + hz * hz - height * height).clamp(min=0)
-    level = (height * height / (n[7] * n[7]) + flat / (n[8] * n[8])).sqrt().clamp(min=_TINY)
+    ax, ay, az = ax * inverse, ay * inverse, az * inverse
+    height = hx * ax + hy * ay + hz * az
+    fx, fy, fz = hx - height * ax, hy - height * ay, hz - height * az
+    up, out = height / (n[7] * n[7]), 1 / (n[8] * n[8])
+    level = (height * up + (fx * fx + fy * fy + fz * fz) * out).sqrt().clamp(min=_TINY)
     smaller = torch.minimum(n[7], n[8])
     head = (level - 1) * smaller
-    if direction is None:
-        return _smooth_minimum(stalk, stalk, head, head, HEAD_BLEND_MM)[0], stalk
-    dx, dy, dz = direction
-    stalk_change = (sx * dx + sy * dy + sz * dz) / off
-    rise = (dx * ax + dy * ay + dz * az) * inverse
-    widen = hx * dx + hy * dy + hz * dz - height * rise
-    head_change = (height * rise / (n[7] * n[7]) + widen / (n[8] * n[8])) / level * smaller
-    field, change, _ = _smooth_minimum(stalk, stalk_change, head, head_change, HEAD_BLEND_MM)
-    return field, change
+    h = (1 - (stalk - head).abs() * (1 / HEAD_BLEND_MM)).clamp(min=0)
+    away = torch.minimum(stalk, head) - h * h * (HEAD_BLEND_MM / 4)
+    of_head = torch.where(stalk < head, h / 2, 1 - h / 2)
+    to_stalk, to_head = (1 - of_head) / off, of_head * smaller / level
+    outward = (
+        to_stalk * sx + to_head * (up * ax + out * fx),
+        to_stalk * sy + to_head * (up * ay + out * fy),
+        to_stalk * sz + to_head * (up * az + out * fz),
+    )
+    return _Stalk(away, outward)
 
 
 def _smooth_minimum(
@@ -286,7 +310,7 @@ def _smooth_minimum(
     h = (1 - (a - b).abs() * (1 / width)).clamp(min=0)
     value = torch.minimum(a, b) - h * h * (width / 4)
     share = torch.where(a < b, h / 2, 1 - h / 2)  # of b
-    near = ((a - b).abs() < width + 4 * BEND_REACH_MM).float()
+    near = ((a - b).abs() < width + 4 * BEND_REACHES_MM[-1]).float()
     return value, a_change + share * (b_change - a_change), near
 
 
@@ -307,8 +331,3 @@ def _off(p: Tensor, d: Tensor, tangent: Tensor, bend: Tensor) -> Tensor:
 
 def _dot(a: Triple, b: Triple) -> Tensor:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _axes(point: Triple) -> tuple[Triple, Triple, Triple]:
-    one, zero = torch.ones_like(point[0]), torch.zeros_like(point[0])
-    return (one, zero, zero), (zero, one, zero), (zero, zero, one)

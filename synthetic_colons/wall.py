@@ -97,7 +97,7 @@ def build_wall(draw: ColonDraw, line: CentreLine) -> Wall:
     for number, polyp in enumerate(draw.polyps, start=1):
         if polyp.kind is not PolypKind.STALKED:
             _raise(radius, label, _dome(polyp), number, lobes=polyp.lobes, phase=polyp.phase)
-    radius = _at_least(radius, LUMEN_LEFT * base)
+    radius = _softened(_at_least(radius, LUMEN_LEFT * base))
     return Wall(radius.contiguous(), label, crest)
 
 
@@ -119,7 +119,7 @@ def stalked_polyps(draw: ColonDraw, line: CentreLine, wall: Wall) -> tuple[Tenso
             torch.tensor([polyp.angle_rad, angle]),
             torch.tensor([radius + 1.0, max(radius - reach, 0.0)]),
         )
-        own = (*spots[0].tolist(), *spots[1].tolist(), polyp.stalk_radius_mm, along, across)
+        own = (*spots[0].tolist(), *spots[1].tolist(), polyp.stalk_radius_mm, along, across, (polyp.arc_mm + arc) / 2)
         rows.append((*own, *(0.0,) * (POLYP_NUMBERS - len(own))))
         which.append(number)
     table = torch.tensor(rows) if rows else torch.zeros(0, POLYP_NUMBERS)
@@ -243,13 +243,20 @@ def _raise(
     c, s = math.cos(what.turn_rad), math.sin(what.turn_rad)
     u, v = (c * a + s * b) / (what.size_mm / 2), (c * b - s * a) / (what.size_mm / 2 * what.shape)
     square = u * u + v * v
-    dome = (1 - square).clamp(min=0) ** 0.75  # steep at the rim, round on top
+    dome = (1 - square).clamp(min=0) ** 0.9  # steep at the rim, round on top
     if lobes:
         dome = dome * (1 + lobes * (3.1 * u + phase).sin() * (3.7 * v - phase).sin())
     block = radius[first:last][:, index]
     radius[first:last, index] = block - what.rise_mm * dome
     named = label[first:last][:, index]
     label[first:last, index] = torch.where(square < 1, torch.tensor(number).to(named), named)
+
+
+def _softened(radius: Tensor) -> Tensor:
+    """Return the wall without what its grid cannot hold: a binomial mean of three rows and columns."""
+    around = (radius.roll(1, 1) + 2 * radius + radius.roll(-1, 1)) / 4
+    padded = torch.cat([around[:1], around, around[-1:]])
+    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
 
 
 def _at_least(values: Tensor, floor: Tensor) -> Tensor:

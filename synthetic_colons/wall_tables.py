@@ -4,7 +4,7 @@ A wall is a lumen radius over arc length and angle. Rows are `ROW_MM` apart and 
 around; the surface is the biquadratic B-spline of these numbers, so that its normal is continuous.
 Bounds are what lets a ray stride: for cells of 1 mm and 1/128 turn, how narrow the lumen gets
 within 1, 2, 4 and 8 mm on this side and within 8 and 16 mm on any side, and how sharply the wall
-bends within 1 mm. All of them hold for every point of the cell.
+bends within 0.75 and 3 mm. All of them hold for every point of the cell.
 """
 
 import math
@@ -32,7 +32,7 @@ SIDE_WINDOWS = (
 )
 ROUND_WINDOWS = (8.0, 16.0)
 BEND_SLOT = len(SIDE_WINDOWS) + len(ROUND_WINDOWS)
-BEND_REACH_MM = 1.0
+BEND_REACHES_MM = (0.75, 3.0)
 POLYP_NUMBERS = 16
 # On the inner side of a bend arc length passes faster than the ray travels, by up to this.
 _STRETCHES = (1.2, 1.6, 2.5)
@@ -47,8 +47,8 @@ class WallTables:
     bounds: Tensor  # (cells of all * SLOTS,)
     node_start: Tensor  # (C,) int32, the first node of each colon; rows and cells follow from it
     node_last: Tensor  # (C,) int32, number of the last node, from 0
-    stalked: Tensor  # (C * K * POLYP_NUMBERS,), polyps on stalks; far away where there are fewer
-    stalked_each: int  # K
+    stalked: Tensor  # (polyps of all * POLYP_NUMBERS,), polyps on stalks
+    stalk_of: Tensor  # (nodes of all,) int32, the polyp on a stalk that is nearest along the line
 
 
 def rows_of(nodes: int) -> int:
@@ -59,25 +59,23 @@ def rows_of(nodes: int) -> int:
 def join_tables(tables: Sequence[WallTables]) -> WallTables:
     """Put the tables of several colons behind each other."""
     counts = torch.cat([each.node_last + 1 for each in tables])
-    most = max(each.stalked_each for each in tables)
-    stalked = []
-    for each in tables:
-        own = each.stalked.reshape(len(each.node_last), each.stalked_each, POLYP_NUMBERS)
-        spare = own.new_tensor(FAR_POLYP).expand(len(own), most - each.stalked_each, -1)
-        stalked.append(torch.cat([own, spare], dim=1).flatten())
+    polyps = [len(each.stalked) // POLYP_NUMBERS for each in tables]
+    first = [sum(polyps[:number]) for number in range(len(tables))]
     return WallTables(
         nodes=torch.cat([each.nodes for each in tables]),
         radius_mm=torch.cat([each.radius_mm for each in tables]),
         bounds=torch.cat([each.bounds for each in tables]),
         node_start=(counts.cumsum(0) - counts).int(),
         node_last=(counts - 1).int(),
-        stalked=torch.cat(stalked),
-        stalked_each=most,
+        stalked=torch.cat([each.stalked for each in tables]),
+        stalk_of=torch.cat([one.stalk_of + k for one, k in zip(tables, first, strict=True)]),
     )
 
 
-# base x y z, head x y z, stalk radius, head's radius along the stalk and across it, spare
+# base x y z, head x y z, stalk radius, head's radius along the stalk and across it, arc length;
+# this one is of no colon, but every colon has one
 FAR_POLYP = (*(1e6, 1e6, 1e6), *(1e6, 1e6, 1e6 + 1), *(1e-3, 1e-3, 1e-3), *(0.0,) * 7)
+STALK_ARC = 9  # where the arc length stands
 
 
 def wall_tables(line: CentreLine, radius_mm: Tensor, stalked: Tensor) -> WallTables:
@@ -86,9 +84,13 @@ def wall_tables(line: CentreLine, radius_mm: Tensor, stalked: Tensor) -> WallTab
     Args:
         line: the centre line, N nodes.
         radius_mm: the wall (`rows_of(N)`, COLUMNS).
-        stalked: (K, POLYP_NUMBERS), see `FAR_POLYP`.
+        stalked: (K, POLYP_NUMBERS), see `FAR_POLYP`; farther from each other along the line than
+            the widest window, so that a place needs to ask for the nearest alone.
     """
     device = radius_mm.device
+    stalked = stalked if len(stalked) else torch.tensor([FAR_POLYP])
+    arc = torch.arange(len(line.nodes)) * NODE_STEP_MM
+    nearest = (arc[:, None] - stalked[None, :, STALK_ARC].cpu()).abs().argmin(dim=1)
     return WallTables(
         nodes=line.nodes.to(device).flatten(),
         radius_mm=pad(radius_mm.flatten(), (0, COLUMNS)).contiguous(),
@@ -96,7 +98,7 @@ def wall_tables(line: CentreLine, radius_mm: Tensor, stalked: Tensor) -> WallTab
         node_start=torch.zeros(1, dtype=torch.int32, device=device),
         node_last=torch.tensor([len(line.nodes) - 1], dtype=torch.int32, device=device),
         stalked=stalked.to(device).flatten(),
-        stalked_each=len(stalked),
+        stalk_of=nearest.int().to(device),
     )
 
 
@@ -107,26 +109,27 @@ def wall_bounds(line: CentreLine, radius_mm: Tensor) -> Tensor:
     widest = -_lowest(-radius_mm, rows=round(16 / ROW_MM), columns=COLUMNS)[::per_node, 0]  # (N,)
     sharpest = -_lowest(-bend[:, None].expand(-1, 2), rows=16, columns=2)[:, 0]
     stretch = 1 / (1 - (sharpest * widest).clamp(max=1 - 1 / _STRETCHES[-1]))
-    slots = [_side(radius_mm, stretch, reach, angle) for reach, angle in SIDE_WINDOWS]
-    slots += [_side(radius_mm, stretch, reach, math.pi) for reach in ROUND_WINDOWS]
-    slots.append(_bend_bound(radius_mm, stretch, sharpest))
-    slots.append(torch.zeros_like(slots[0]))
+    slots = [_within(radius_mm, stretch, reach, angle) for reach, angle in SIDE_WINDOWS]
+    slots += [_within(radius_mm, stretch, reach, math.pi) for reach in ROUND_WINDOWS]
+    slots += [_bend_bound(radius_mm, stretch, sharpest, reach) for reach in BEND_REACHES_MM]
     return torch.stack(slots, dim=-1)
 
 
-def _side(radius_mm: Tensor, stretch: Tensor, reach_mm: float, angle: float) -> Tensor:
-    """Return the lowest radius in a window around each cell, (N, CELL_COLUMNS)."""
+def _within(values: Tensor, stretch: Tensor, reach_mm: float, angle: float) -> Tensor:
+    """Return the lowest value within a reach and an angle of each cell, (N, CELL_COLUMNS)."""
     columns = min(COLUMNS, math.ceil(angle / (2 * math.pi) * COLUMNS) + BOUND_COLUMNS)
-    found = torch.zeros_like(radius_mm[::BOUND_ROWS, ::BOUND_COLUMNS])
+    found = torch.zeros_like(values[::BOUND_ROWS, ::BOUND_COLUMNS])
     for factor in reversed(_STRETCHES):  # the narrowest window that still holds has the last word
         rows = math.ceil((reach_mm * factor + NODE_STEP_MM / 2) / ROW_MM) + 1
-        lowest = _lowest(radius_mm, rows=rows, columns=columns)[::BOUND_ROWS, ::BOUND_COLUMNS]
+        lowest = _lowest(values, rows=rows, columns=columns)[::BOUND_ROWS, ::BOUND_COLUMNS]
         holds = (stretch <= factor)[:, None] | (factor == _STRETCHES[-1])
         found = torch.where(holds, lowest, found)
     return found
 
 
-def _bend_bound(radius_mm: Tensor, stretch: Tensor, sharpest: Tensor) -> Tensor:
+def _bend_bound(
+    radius_mm: Tensor, stretch: Tensor, sharpest: Tensor, reach_mm: float
+) -> Tensor:
     """Return how sharply radius - distance may bend along a straight ray near each cell, 1/mm."""
     turn = 2 * math.pi / COLUMNS
     along = pad(radius_mm.diff(dim=0), (0, 0, 0, 1)) / ROW_MM
@@ -138,9 +141,9 @@ def _bend_bound(radius_mm: Tensor, stretch: Tensor, sharpest: Tensor) -> Tensor:
     k = sharpest.repeat_interleave(2)[: len(radius_mm), None]
     own = along2.abs() * g**2 + 2 * mixed.abs() * g / radius_mm + around2.abs() / radius_mm**2
     own = own + along.abs() * k * g**2 + 2 * around.abs() / radius_mm**2 + k * g
-    reach = math.ceil((BEND_REACH_MM * _STRETCHES[-1] + NODE_STEP_MM / 2) / ROW_MM) + 1
-    columns = math.ceil(SIDE_WINDOWS[0][1] / turn) + BOUND_COLUMNS
-    return -_lowest(-own, rows=reach, columns=columns)[::BOUND_ROWS, ::BOUND_COLUMNS]
+    # A ray at the wall stays within asin(reach / radius) of its angle.
+    narrow = max(float(radius_mm.min()), 2 * reach_mm)
+    return -_within(-own, stretch, reach_mm, math.asin(reach_mm / narrow))
 
 
 def _lowest(values: Tensor, *, rows: int, columns: int) -> Tensor:

@@ -1,0 +1,214 @@
+"""How bright the wall looks along each ray: wet tissue under lamps, number by number.
+
+Diffuse light is Lambert's; under it glows what thin tissue lets through, and what the rest of the
+lumen throws back. Above lies a film of mucus: a GGX lobe (Walter 2007) with Schlick's Fresnel term.
+The looks come from maps over the wall (`tissue.py`), packed texel by texel.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from synthetic_colons.field import Triple, from_stalk_mm, gradient, locate, stalk_at, take
+from synthetic_colons.light import LAMP_NUMBERS
+from synthetic_colons.wall_tables import WallTables
+
+TEXEL_NUMBERS = 8  # albedo r g b, relief's slope along and around, roughness, glow, spare
+FILM_REFLECTANCE = 0.028  # of water at a right angle: ((1.4 - 1) / (1.4 + 1))^2
+# Share of the light that the lumen sends back once, against Lambert's own; a sphere of albedo a
+# gives a / (1 - a), a tube that is open ahead about a third of it.
+RETURNED = 0.10
+GLOW_WRAP = 0.5  # light enters a fold up to 120 degrees from its normal
+GLOW_STRENGTH = 0.35  # of Lambert's light, for the thinnest crest
+NEAREST_LAMP_MM = 0.5  # nearer than this the lamp's own width counts
+GLOW_TINT = (1.0, 0.32, 0.22)  # what a few mm of mucosa let through: red
+STALKED_MM = 1.5  # over which a stalk's own colour becomes the wall's
+ON_STALK_MM = 0.2  # nearer than this, a point of the surface is the polyp's and not the wall's
+# The relief shows in the film; light that went through the tissue is smoothed on its way.
+RELIEF_IN_TISSUE = 0.35
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """What the walls of several colons look like, behind each other."""
+
+    texels: Tensor  # (rows of all * columns * TEXEL_NUMBERS,)
+    row_start: Tensor  # (C,) int32
+    row_last: Tensor  # (C,) int32, number of the last row
+    columns: int
+    texel_mm: float
+    stalked: Tensor  # (polyps of all * 4,) albedo r g b and roughness of polyps on stalks
+    wet: Tensor  # (C,) 1 where a film of mucus lies on the wall, 0 where it is dry
+
+
+class Surface(NamedTuple):
+    """What the wall is at the end of each ray."""
+
+    normal: Triple  # of the surface, in the world, towards the lumen
+    lit: Triple  # the normal that light in the tissue sees
+    skin: Triple  # the normal of the film
+    arc_mm: Tensor
+    angle_rad: Tensor
+    axis_mm: Tensor  # distance from the centre line
+    albedo: Triple
+    roughness: Tensor
+    glow: Tensor
+    wet: Tensor
+    stalked: Tensor  # number of the polyp on a stalk that the ray ends on, -1 for the wall
+
+
+class Shade(NamedTuple):
+    """Light that goes back along each ray."""
+
+    diffuse: Triple  # from the tissue
+    film: Triple  # from the film above it
+    irradiance: Tensor  # of the lamps, before the albedo: the shading
+
+
+def surface(
+    origin: Tensor,
+    direction: Tensor,
+    distance: Tensor,
+    arc: Tensor,
+    colon: Tensor,
+    tables: WallTables,
+    looks: Looks,
+) -> Surface:
+    """Look up the ends of rays; arguments as in `marching.cast`."""
+    p: Triple = (
+        origin[0] + distance * direction[0],
+        origin[1] + distance * direction[1],
+        origin[2] + distance * direction[2],
+    )
+    place = locate(p, arc, colon, tables)
+    n = _unit(gradient(p, place, colon, tables))
+    angle = torch.atan2(place.y, place.x)
+    rho = (place.x * place.x + place.y * place.y).sqrt()
+    red, green, blue, along, around, roughness, glow = _texel(place.arc_mm, angle, colon, looks)
+    number = stalk_at(place, colon, tables)
+    away = from_stalk_mm(p, number, tables)
+    own = ((STALKED_MM - away) / STALKED_MM).clamp(0, 1)
+    grain = 1 + 0.16 * (2.9 * p[0]).sin() * (3.3 * p[1]).sin() * (3.1 * p[2]).sin()
+    red = red + own * (take(looks.stalked, number * 4) * grain - red)
+    green = green + own * (take(looks.stalked, number * 4 + 1) * grain - green)
+    blue = blue + own * (take(looks.stalked, number * 4 + 2) * grain - blue)
+    roughness = roughness + own * (take(looks.stalked, number * 4 + 3) - roughness)
+    along, around = along * (1 - own), around * (1 - own)
+    # The relief tilts the normals that are lit; the surface's own stays what it is.
+    u, v, t = place.normal, place.side, place.tangent
+    c, s = place.x / rho.clamp(min=_TINY), place.y / rho.clamp(min=_TINY)
+    bx = along * t[0] + around * (c * v[0] - s * u[0])
+    by = along * t[1] + around * (c * v[1] - s * u[1])
+    bz = along * t[2] + around * (c * v[2] - s * u[2])
+    k = RELIEF_IN_TISSUE
+    return Surface(
+        n,
+        _unit((n[0] - k * bx, n[1] - k * by, n[2] - k * bz)),
+        _unit((n[0] - bx, n[1] - by, n[2] - bz)),
+        place.arc_mm,
+        angle,
+        rho,
+        (red, green, blue),
+        roughness,
+        glow,
+        take(looks.wet, colon),
+        torch.where(away < ON_STALK_MM, number, -1),
+    )
+
+
+def shade(
+    origin: Tensor,
+    direction: Tensor,
+    distance: Tensor,
+    frame: Tensor,
+    end: Surface,
+    lamps: Tensor,
+    before: Shade,
+) -> Shade:
+    """Add the light of one lamp a frame, (F * LAMP_NUMBERS,), to what there was before."""
+    d: Triple = (direction[0], direction[1], direction[2])
+    m = [take(lamps, frame * LAMP_NUMBERS + k) for k in range(LAMP_NUMBERS)]
+    lx = m[0] - (origin[0] + distance * d[0])
+    ly = m[1] - (origin[1] + distance * d[1])
+    lz = m[2] - (origin[2] + distance * d[2])
+    square = (lx * lx + ly * ly + lz * lz).clamp(min=NEAREST_LAMP_MM**2)
+    inverse = square.rsqrt()
+    lx, ly, lz = lx * inverse, ly * inverse, lz * inverse
+    ahead = (-(lx * m[3] + ly * m[4] + lz * m[5])).clamp(min=1e-3)
+    power = torch.exp(m[9] * ahead.log()) / square
+    n, lit, skin = end.normal, end.lit, end.skin
+    facing = lit[0] * lx + lit[1] * ly + lit[2] * lz
+    # A fold's far side is dark where the surface itself turns away from the lamp.
+    shown = ((n[0] * lx + n[1] * ly + n[2] * lz) * 12 + 0.6).clamp(0, 1)
+    cosine = facing.clamp(min=0) * shown
+    through = ((facing + GLOW_WRAP) / (1 + GLOW_WRAP)).clamp(min=0)
+    back = RETURNED * power * square / (square + end.axis_mm * end.axis_mm)
+    # The film's lobe, with alpha = roughness^2 and Hammon's visibility term.
+    alpha = (end.roughness * end.roughness).clamp(min=0.01)
+    nv = (-(skin[0] * d[0] + skin[1] * d[1] + skin[2] * d[2])).clamp(min=0.02)
+    hx, hy, hz = lx - d[0], ly - d[1], lz - d[2]
+    half = (hx * hx + hy * hy + hz * hz).clamp(min=_TINY).rsqrt()
+    nh = ((skin[0] * hx + skin[1] * hy + skin[2] * hz) * half).clamp(0, 1)
+    vh = ((-(d[0] * hx + d[1] * hy + d[2] * hz)) * half).clamp(0, 1)
+    lobe = nh * nh * (alpha * alpha - 1) + 1
+    lobe = alpha * alpha / (math.pi * lobe * lobe)
+    seen = 0.5 / (2 * cosine * nv * (1 - alpha) + (cosine + nv) * alpha).clamp(min=_TINY)
+    bent = (1 - vh) * (1 - vh)
+    fresnel = FILM_REFLECTANCE + (1 - FILM_REFLECTANCE) * bent * bent * (1 - vh)
+    mirror = end.wet * lobe * seen * fresnel * cosine * power
+    glow = end.glow * GLOW_STRENGTH * through * power
+    direct, share = cosine * power, 1 / math.pi
+    red, green, blue = end.albedo
+    return Shade(
+        (
+            before.diffuse[0] + m[6] * share * red * (direct + GLOW_TINT[0] * glow + back * red),
+            before.diffuse[1] + m[7] * share * green * (direct + GLOW_TINT[1] * glow + back * green),
+            before.diffuse[2] + m[8] * share * blue * (direct + GLOW_TINT[2] * glow + back * blue),
+        ),
+        (
+            before.film[0] + m[6] * mirror,
+            before.film[1] + m[7] * mirror,
+            before.film[2] + m[8] * mirror,
+        ),
+        before.irradiance + direct * ((m[6] + m[7] + m[8]) / 3),
+    )
+
+
+def dark(like: Tensor) -> Shade:
+    """Return no light, for rays like these (R,)."""
+    nothing = torch.zeros_like(like)
+    return Shade((nothing,) * 3, (nothing,) * 3, nothing)
+
+
+def _texel(arc: Tensor, angle: Tensor, colon: Tensor, looks: Looks) -> list[Tensor]:
+    """Look the maps up between texels, bilinearly."""
+    row = (arc * (1 / looks.texel_mm)).clamp(min=0)
+    top = row.floor()
+    down = row - top
+    last = take(looks.row_last, colon)
+    high = top.int().minimum(last)
+    low = (high + 1).minimum(last)
+    column = angle * (looks.columns / (2 * math.pi))
+    left = column.floor()
+    across = column - left
+    wrap = looks.columns - 1
+    a, b = left.int() & wrap, (left.int() + 1) & wrap
+    start = take(looks.row_start, colon)
+    places = [
+        ((start + r) * looks.columns + q) * TEXEL_NUMBERS for r in (high, low) for q in (a, b)
+    ]
+    found = []
+    for k in range(TEXEL_NUMBERS - 1):
+        one, two, three, four = (take(looks.texels, each + k) for each in places)
+        upper = one + across * (two - one)
+        found.append(upper + down * (three + across * (four - three) - upper))
+    return found
+
+
+def _unit(v: Triple) -> Triple:
+    inverse = (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).clamp(min=_TINY).rsqrt()
+    return v[0] * inverse, v[1] * inverse, v[2] * inverse
