@@ -14,9 +14,9 @@ from synthetic_colons.field import (
     Place,
     Triple,
     free_mm,
+    from_stalk_mm,
     gradient,
     locate,
-    from_stalk_mm,
     stalk_at,
     values_along,
 )
@@ -62,7 +62,7 @@ class Colon:
         return SEGMENTS[-1].name
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return arc length, angle and distance from the centre line of points (P, 3), (P,) each."""
+        """Return arc length, angle and distance from the line of points (P, 3), (P,) each."""
         point, place, _ = self._place(points)
         del point
         return place.arc_mm, torch.atan2(place.y, place.x), torch.hypot(place.x, place.y)
@@ -74,7 +74,7 @@ class Colon:
         return values_along(point, (zero, zero, zero), place, zero, colon, self.tables).field
 
     def clearance_mm(self, points: Tensor) -> Tensor:
-        """Return a lower bound of the distance from points (P, 3) to the surface, (P,); 0 outside."""
+        """Return a lower bound of the distance of points (P, 3) to the surface, 0 outside, (P,)."""
         point, place, colon = self._place(points)
         return free_mm(place, point, colon, self.tables)[0]
 

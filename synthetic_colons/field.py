@@ -70,7 +70,7 @@ class Values(NamedTuple):
 
 
 def take(table: Tensor, index: Tensor) -> Tensor:
-    """Look numbers up, (N,) and (R,) -> (R,); unlike `table[index]` without a test for index < 0."""
+    """Look numbers up, (N,) and (R,) -> (R,); `table[index]` would also test for index < 0."""
     return table.gather(0, index.long())
 
 
@@ -116,7 +116,9 @@ def free_mm(
     last = take(tables.node_last, colon)
     row = (place.arc_mm / NODE_STEP_MM + 0.5).floor().int().clamp(min=0).minimum(last)
     column = (torch.atan2(place.y, place.x) * (CELL_COLUMNS / _TURN) + 0.5).floor().int()
-    cell = ((take(tables.node_start, colon) + row) * CELL_COLUMNS + (column & (CELL_COLUMNS - 1))) * SLOTS
+    cell = (
+        (take(tables.node_start, colon) + row) * CELL_COLUMNS + (column & (CELL_COLUMNS - 1))
+    ) * SLOTS
     free = torch.zeros_like(rho)
     for slot, (reach, angle) in enumerate(SIDE_WINDOWS):
         seen = (take(tables.bounds, cell + slot) - rho).clamp(max=reach)
@@ -190,9 +192,7 @@ def values_along(
     bend = bend + blend * (4 / CAP_BLEND_MM)
     stalk = _stalk(point, stalk_at(place, colon, tables), tables)
     away_change = _dot(direction, stalk.outward)
-    field, change, blend = _smooth_minimum(
-        field, change, stalk.away, away_change, STALK_BLEND_MM
-    )
+    field, change, blend = _smooth_minimum(field, change, stalk.away, away_change, STALK_BLEND_MM)
     bend = bend + blend * (4 / STALK_BLEND_MM + 4 / HEAD_BLEND_MM)
     return Values(field, change, bend)
 

@@ -108,7 +108,9 @@ def _share(albedo: Tensor, colon: Colon, number: int) -> tuple[slice, Tensor | N
     scale = (count - 1) / (len(on) - 1)
     first = max(0, int(int(kept[0]) * scale) - _EDGE_TEXELS)
     last = min(count, int(int(kept[-1]) * scale) + _EDGE_TEXELS + 2)
-    row = (torch.arange(first, last, device=on.device) / scale).round().long().clamp(max=len(on) - 1)
+    row = (
+        (torch.arange(first, last, device=on.device) / scale).round().long().clamp(max=len(on) - 1)
+    )
     column = torch.arange(columns, device=on.device) * on.shape[1] // columns
     share = on[row][:, column].float()[None, None]
     width = 2 * _EDGE_TEXELS + 1

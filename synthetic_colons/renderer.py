@@ -60,7 +60,9 @@ class Rendering:
 def scene_of(colons: Sequence[Colon], looks: Sequence[Looks]) -> Scene:
     """Put colons and their looks together."""
     if not colons or len(colons) != len(looks):
-        raise DataError(f"{len(colons)} colons and {len(looks)} looks; expected as many, and one or more")
+        raise DataError(
+            f"{len(colons)} colons and {len(looks)} looks; expected as many, and one or more"
+        )
     tables = join_tables([colon.tables for colon in colons])
     return Scene(tuple(colons), tables, join_looks(looks))
 
@@ -92,9 +94,7 @@ def render(
         distance, arc = step(*lists, scene.tables)
     frame, colon = view.frame, colon_of[view.frame]
     origin, direction = _in_world(pose, view.frame, view.ray)
-    hits = cast(
-        origin, direction, distance[view.bundle], arc[view.bundle], colon, scene.tables
-    )
+    hits = cast(origin, direction, distance[view.bundle], arc[view.bundle], colon, scene.tables)
     rays = any_length(origin, direction, hits.distance_mm)
     lists = any_length(hits.arc_mm, colon)
     end = compiled(surface)(*rays, *lists, scene.tables, scene.looks)
@@ -126,7 +126,14 @@ def _maps(
         normals = (own * torch.stack(end.normal)[:, None]).sum(dim=0)
     distance = hits.distance_mm
     one = torch.stack(
-        [distance, distance * view.ray[2].clamp(min=0), seen.irradiance, end.arc_mm, end.angle_rad, end.axis_mm]
+        [
+            distance,
+            distance * view.ray[2].clamp(min=0),
+            seen.irradiance,
+            end.arc_mm,
+            end.angle_rad,
+            end.axis_mm,
+        ]
     )
     everything = torch.cat([diffuse + film, film, albedo, normals, one]) * hits.arrived
     light, film_map, albedo_map, normal_map, rest = view.spread_out(everything).split(

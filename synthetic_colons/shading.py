@@ -166,7 +166,8 @@ def shade(
     return Shade(
         (
             before.diffuse[0] + m[6] * share * red * (direct + GLOW_TINT[0] * glow + back * red),
-            before.diffuse[1] + m[7] * share * green * (direct + GLOW_TINT[1] * glow + back * green),
+            before.diffuse[1]
+            + m[7] * share * green * (direct + GLOW_TINT[1] * glow + back * green),
             before.diffuse[2] + m[8] * share * blue * (direct + GLOW_TINT[2] * glow + back * blue),
         ),
         (

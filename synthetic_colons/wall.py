@@ -119,7 +119,14 @@ def stalked_polyps(draw: ColonDraw, line: CentreLine, wall: Wall) -> tuple[Tenso
             torch.tensor([polyp.angle_rad, angle]),
             torch.tensor([radius + 1.0, max(radius - reach, 0.0)]),
         )
-        own = (*spots[0].tolist(), *spots[1].tolist(), polyp.stalk_radius_mm, along, across, (polyp.arc_mm + arc) / 2)
+        own = (
+            *spots[0].tolist(),
+            *spots[1].tolist(),
+            polyp.stalk_radius_mm,
+            along,
+            across,
+            (polyp.arc_mm + arc) / 2,
+        )
         rows.append((*own, *(0.0,) * (POLYP_NUMBERS - len(own))))
         which.append(number)
     table = torch.tensor(rows) if rows else torch.zeros(0, POLYP_NUMBERS)
@@ -253,7 +260,7 @@ def _raise(
 
 
 def _softened(radius: Tensor) -> Tensor:
-    """Return the wall without what its grid cannot hold: a binomial mean of three rows and columns."""
+    """Return the wall without what its grid cannot hold: a binomial mean, three by three."""
     around = (radius.roll(1, 1) + 2 * radius + radius.roll(-1, 1)) / 4
     padded = torch.cat([around[:1], around, around[-1:]])
     return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4

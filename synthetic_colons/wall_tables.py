@@ -127,9 +127,7 @@ def _within(values: Tensor, stretch: Tensor, reach_mm: float, angle: float) -> T
     return found
 
 
-def _bend_bound(
-    radius_mm: Tensor, stretch: Tensor, sharpest: Tensor, reach_mm: float
-) -> Tensor:
+def _bend_bound(radius_mm: Tensor, stretch: Tensor, sharpest: Tensor, reach_mm: float) -> Tensor:
     """Return how sharply radius - distance may bend along a straight ray near each cell, 1/mm."""
     turn = 2 * math.pi / COLUMNS
     along = pad(radius_mm.diff(dim=0), (0, 0, 0, 1)) / ROW_MM

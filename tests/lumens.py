@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from synthetic_colons.anatomy import Folds, PolypDraw, PolypKind, draw_colon
+from synthetic_colons.anatomy import Folds, PolypDraw, PolypKind
+from synthetic_colons.anatomy_draws import draw_colon
 from synthetic_colons.colon import Colon, build_colon
 from synthetic_colons.field import CAP_BOWL_MM
 from synthetic_colons.wall_tables import COLUMNS, ROW_MM
