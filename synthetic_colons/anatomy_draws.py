@@ -29,6 +29,9 @@ _LIE = (
 )
 
 
+_HEAD_SHARE = 0.9  # of the narrowest segment's radius: the widest head on a stalk
+
+
 def draw_colon(
     generator: torch.Generator,
     *,
@@ -70,7 +73,7 @@ def draw_colon(
         (x + draw.normal() * jitter, y + draw.normal() * jitter, z + draw.normal() * jitter)
         for x, y, z in _LIE
     )
-    polyps = _polyps(draw, r, length, simple=simple_polyps)
+    polyps = _polyps(draw, r, length, min(radii), simple=simple_polyps)
     return ColonDraw(
         seed=draw.whole(),
         length_mm=round(length),
@@ -180,11 +183,13 @@ def _fold(
     )
 
 
-def _polyps(draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool) -> tuple[PolypDraw, ...]:
+def _polyps(
+    draw: _Dice, r: AnatomyRanges, length: float, narrowest: float, *, simple: bool
+) -> tuple[PolypDraw, ...]:
     """Draw polyps; those on stalks keep apart, so that a place has one at most within reach."""
     found: list[PolypDraw] = []
     for _ in range(int(draw(r.polyp_count))):
-        polyp = _polyp(draw, r, length, simple=simple)
+        polyp = _polyp(draw, r, length, narrowest, simple=simple)
         stalks = [each.arc_mm for each in found if each.kind is PolypKind.STALKED]
         near = any(abs(polyp.arc_mm - arc) < STALKS_APART_MM for arc in stalks)
         if polyp.kind is not PolypKind.STALKED or not near:
@@ -192,14 +197,19 @@ def _polyps(draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool) -> tu
     return tuple(found)
 
 
-def _polyp(draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool) -> PolypDraw:
+def _polyp(
+    draw: _Dice, r: AnatomyRanges, length: float, narrowest: float, *, simple: bool
+) -> PolypDraw:
     pick = draw((0, 1))
     kind = PolypKind.SESSILE
     if not simple and pick > 0.8:
         kind = PolypKind.STALKED
     elif not simple and pick > 0.6:
         kind = PolypKind.FLAT
+    arc = draw((30.0, length - 40.0))
     size = draw.logarithmic(r.stalked_size_mm if kind is PolypKind.STALKED else r.polyp_size_mm)
+    if kind is PolypKind.STALKED:  # a scope must pass beside the head
+        size = min(size, _HEAD_SHARE * narrowest)
     height = {
         PolypKind.SESSILE: size * draw((0.35, 0.6)),
         PolypKind.FLAT: min(2.5, size * draw((0.08, 0.16))),  # Paris: IIa rises less than 2.5 mm
@@ -208,7 +218,7 @@ def _polyp(draw: _Dice, r: AnatomyRanges, length: float, *, simple: bool) -> Pol
     stalked = kind is PolypKind.STALKED
     return PolypDraw(
         kind=kind,
-        arc_mm=draw((30.0, length - 40.0)),
+        arc_mm=arc,
         angle_rad=draw((0, 2 * math.pi)),
         size_mm=size,
         shape=draw((0.7, 1.0)),

@@ -75,7 +75,8 @@ class CentreLine:
 
     def bend_radius_mm(self) -> Tensor:
         """Return the radius of curvature at every node, (N,)."""
-        return 1 / self.nodes[:, 6:9].norm(dim=-1).clamp(min=1e-9)
+        bend: Tensor = self.nodes[:, 6:9].norm(dim=-1).clamp(min=_STRAIGHT)
+        return 1 / bend
 
     def nearest(self, points: Tensor) -> Tensor:
         """Return s of the nearest place on the line for points (P, 3), shape (P,)."""
@@ -132,7 +133,8 @@ def sharpest_bends(controls: Tensor, *, length_mm: float) -> Tensor:
     bend = torch.linalg.cross(first, second, dim=-1).norm(dim=-1) / speed**3  # (P,)
     reach = 2 * _PROBES + 1
     worst = torch.nn.functional.max_pool1d(bend[None], reach, _PROBES, _PROBES)[0]  # (C,)
-    return scale / worst.clamp(min=_STRAIGHT)
+    radius: Tensor = scale / worst.clamp(min=_STRAIGHT)
+    return radius
 
 
 def _spline(controls: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:

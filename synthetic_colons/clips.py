@@ -8,6 +8,7 @@ remembers, whose memory is worked out anew from a few small pictures of the mome
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,7 +137,7 @@ class SyntheticClip(Sequence[Frame]):
         """Such as "level5_seed1_clip0"."""
         return f"level{self.level.name}_seed{self.seed}_clip{self.number}"
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index: Any) -> Any:
         """Return one frame, or the list of a slice."""
         if isinstance(index, slice):
             return [self[k] for k in range(len(self))[index]]
@@ -164,7 +165,7 @@ class SyntheticClip(Sequence[Frame]):
         return Clip(self._view_of, ids, camera=self.camera, name=self.name)
 
     def _view_of(self, index: int) -> View:
-        frame = self[index]
+        frame: Frame = self[index]
         view = frame.view
         if frame.flow_to_previous_px is not None and frame.flow_to_previous_known is not None:
             view["flow_to_previous_px"] = frame.flow_to_previous_px

@@ -132,7 +132,8 @@ def cast(
 def _along(direction: Triple, place: Any) -> Tensor:
     t = place.tangent
     forward = direction[0] * t[0] + direction[1] * t[1] + direction[2] * t[2]
-    return forward / (1 - place.inward).clamp(min=0.3)
+    speed: Tensor = forward / (1 - place.inward).clamp(min=0.3)
+    return speed
 
 
 def any_length(*lists: Tensor) -> tuple[Tensor, ...]:
@@ -147,7 +148,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function compiled for this machine, or as it is where that cannot be done."""
     if not can_compile():
         return function
-    options = {"assert_indirect_indexing": False}
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"assert_indirect_indexing": False}
     return torch.compile(function, fullgraph=True, options=options)
 
 

@@ -14,7 +14,14 @@ OFF_CENTRE = 0.04  # of the image's size: chips are glued by hand
 ASPECT = (0.97, 1.03)  # of pixels; old recorders stretch
 
 
-def draw_camera(generator: torch.Generator, *, height: int, width: int, any_lens: bool) -> Camera:
+def draw_camera(
+    generator: torch.Generator,
+    *,
+    height: int,
+    width: int,
+    any_lens: bool,
+    fisheye: bool | None = None,
+) -> Camera:
     """Draw a camera, float32.
 
     Args:
@@ -22,6 +29,7 @@ def draw_camera(generator: torch.Generator, *, height: int, width: int, any_lens
         height: of the image.
         width: of the image.
         any_lens: from 60 to 170 degrees, pinhole or fisheye; else the pinhole of Ruano's database.
+        fisheye: which of the two kinds; told from the drawn angle if absent.
     """
     if not any_lens:
         camera = published_camera(height, width)
@@ -30,7 +38,10 @@ def draw_camera(generator: torch.Generator, *, height: int, width: int, any_lens
     def among(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
-    half = math.radians(among(*FIELD_DEG)) / 2
+    limits = list(FIELD_DEG)
+    if fisheye is not None:
+        limits[0 if fisheye else 1] = PINHOLE_UNTIL_DEG
+    half = math.radians(among(*limits)) / 2
     radius = math.hypot(height, width) / 2
     cx = (width - 1) / 2 + width * among(-OFF_CENTRE, OFF_CENTRE)
     cy = (height - 1) / 2 + height * among(-OFF_CENTRE, OFF_CENTRE)
@@ -41,7 +52,7 @@ def draw_camera(generator: torch.Generator, *, height: int, width: int, any_lens
             fx=focal, fy=focal * aspect, cx=cx, cy=cy, height=height, width=width
         )
     else:
-        k1, k2 = (among(*limits) for limits in DISTORTION)
+        k1, k2 = (among(*bends) for bends in DISTORTION)
         focal = radius / (half * (1 + k1 * half**2 + k2 * half**4))
         camera = Camera.fisheye(
             fx=focal,

@@ -36,7 +36,7 @@ class Sight:
         else:
             flat = values.new_zeros(*values.shape[:-1], size)
             flat[..., self.pixel] = values
-        maps = flat.unflatten(-1, (self.frames, self.height, self.width))
+        maps: Tensor = flat.unflatten(-1, (self.frames, self.height, self.width))
         return maps.movedim(-3, 0)
 
 
