@@ -150,7 +150,7 @@ def wall_at(place: Place, colon: Tensor, tables: WallTables) -> Wall:
     row = place.arc_mm * (1 / ROW_MM)
     centre = (row + 0.5).floor().clamp(min=1).minimum((rows - 1).float())
     down = _weights((row - centre).clamp(-0.5, 0.5))
-    start = take(tables.node_start, colon) * 2 - colon  # a colon of N nodes has 2 N - 1 rows
+    start = take(tables.node_start, colon) * 2  # N nodes have 2 N - 1 rows, and one to spare
     first = start + centre.int()
     columns = [(middle.int() + k) & (COLUMNS - 1) for k in (-1, 0, 1)]
     radius = along = around = torch.zeros_like(column)

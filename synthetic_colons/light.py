@@ -36,7 +36,13 @@ class Lamps:
         require_shapes(world_from_camera=(world_from_camera, "B 4 4"))
         pose = world_from_camera.to(self.numbers)
         place, axis, rest = self.numbers.split((3, 3, 4), dim=-1)
-        turned = [(pose[:, None, :3, :3] * each[:, :, None]).sum(-1) for each in (place, axis)]
+        turn = pose[:, None, :3, :3]  # summed in one order, so that a frame does not ask its batch
+        turned = [
+            turn[..., 0] * each[..., 0:1]
+            + turn[..., 1] * each[..., 1:2]
+            + turn[..., 2] * each[..., 2:3]
+            for each in (place, axis)
+        ]
         return torch.cat([turned[0] + pose[:, None, :3, 3], turned[1], rest], dim=-1)
 
 

@@ -81,6 +81,21 @@ def render(
     """
     require_shapes(world_from_camera=(world_from_camera, "B 4 4"), which=(which, "B"))
     device = scene.tables.radius_mm.device
+    if device.type == "cpu" and view.frames > 1:
+        # One by one: a frame's lists then stay in the processor's cache, and its last bits do not
+        # depend on where in a list its rays stand.
+        return _joined(
+            [
+                render(
+                    scene,
+                    view.of(k),
+                    world_from_camera[k : k + 1],
+                    which=which[k : k + 1],
+                    lamps=Lamps(lamps.numbers[k : k + 1]),
+                )
+                for k in range(view.frames)
+            ]
+        )
     pose = world_from_camera.to(device, torch.float32)
     start = _arc_of(scene, pose, which)
     colon_of = which.to(device, torch.int32)
@@ -107,6 +122,13 @@ def render(
     return _maps(scene, view, pose, hits, colon, end, seen)
 
 
+def _joined(frames: Sequence[Rendering]) -> Rendering:
+    names = [field.name for field in fields(Rendering)]
+    return Rendering(
+        **{name: torch.cat([getattr(each, name) for each in frames]) for name in names}
+    )
+
+
 def _maps(
     scene: Scene,
     view: Sight,
@@ -118,12 +140,8 @@ def _maps(
 ) -> Rendering:
     """Gather what is known of rays into maps."""
     film, diffuse, albedo = (torch.stack(each) for each in (seen.film, seen.diffuse, end.albedo))
-    turn = pose[:, :3, :3]  # world from camera; its transpose brings normals home
-    if view.frames == 1:
-        normals = turn[0].T @ torch.stack(end.normal)
-    else:
-        own = turn.movedim(0, -1).index_select(-1, view.frame)  # (3, 3, R)
-        normals = (own * torch.stack(end.normal)[:, None]).sum(dim=0)
+    turn = pose[:, :3, :3]  # world from camera: its transpose brings normals home
+    normals = _turned(_of_rays(turn.mT, view.frame), torch.stack(end.normal))
     distance = hits.distance_mm
     one = torch.stack(
         [
@@ -178,12 +196,21 @@ def _labels(scene: Scene, colon: Tensor, end: Surface) -> Tensor:
 
 def _in_world(pose: Tensor, frame: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
     """Return origins and directions (3, R) of rays given in their cameras' frames."""
-    if len(pose) == 1:
-        origin = pose[0, :3, 3:].expand(-1, ray.shape[1]).contiguous()
-        return origin, pose[0, :3, :3] @ ray
-    own = pose[:, :3].movedim(0, -1).index_select(-1, frame)  # (3, 4, R)
-    direction = (own[:, :3] * ray[None]).sum(dim=1)
-    return own[:, 3].contiguous(), direction
+    own = _of_rays(pose[:, :3], frame)  # (3, 4, R) or (3, 4, 1)
+    direction = _turned(own[:, :3], ray)
+    return own[:, 3].expand(-1, ray.shape[1]).contiguous(), direction
+
+
+def _of_rays(matrices: Tensor, frame: Tensor) -> Tensor:
+    """Return each ray's matrix, (B, M, N) -> (M, N, R); of one frame, one for all its rays."""
+    last = matrices.movedim(0, -1)
+    return last if last.shape[-1] == 1 else last.index_select(-1, frame)
+
+
+def _turned(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Return the product (3, 3, R) (3, R), summed in one order whatever R is."""
+    x, y, z = vector
+    return matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2] * z
 
 
 def _arc_of(scene: Scene, pose: Tensor, which: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The rays of a batch of frames as one list, and the bundles that go ahead of them."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,6 +28,24 @@ class Sight:
     bundle_frame: Tensor  # (Q,) int32
     bundle_ray: Tensor  # (3, Q) unit
     spread: Tensor  # (Q,) longest chord from the bundle's ray to one of its own
+
+    def of(self, frame: int) -> Self:
+        """Return the rays of one frame alone."""
+        kept, bundles = (self.frame == frame), (self.bundle_frame == frame)
+        before = int((self.bundle_frame < frame).sum())
+        return type(self)(
+            frames=1,
+            height=self.height,
+            width=self.width,
+            inside=self.inside[frame : frame + 1],
+            pixel=self.pixel[kept] - frame * self.height * self.width,
+            frame=torch.zeros_like(self.frame[kept]),
+            ray=self.ray[:, kept],
+            bundle=self.bundle[kept] - before,
+            bundle_frame=torch.zeros_like(self.bundle_frame[bundles]),
+            bundle_ray=self.bundle_ray[:, bundles],
+            spread=self.spread[bundles],
+        )
 
     def spread_out(self, values: Tensor) -> Tensor:
         """Put values of rays (*C, R) into maps (B, *C, H, W), 0 where no ray went."""
