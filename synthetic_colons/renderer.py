@@ -210,7 +210,8 @@ def _of_rays(matrices: Tensor, frame: Tensor) -> Tensor:
 def _turned(matrix: Tensor, vector: Tensor) -> Tensor:
     """Return the product (3, 3, R) (3, R), summed in one order whatever R is."""
     x, y, z = vector
-    return matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2] * z
+    product: Tensor = matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2] * z
+    return product
 
 
 def _arc_of(scene: Scene, pose: Tensor, which: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def _evened(radius: Tensor) -> Tensor:
     padded = torch.cat([radius[:1].expand(reach), radius, radius[-1:].expand(reach)])
     for _ in range(2):
         padded = torch.nn.functional.avg_pool1d(
-            padded[None], 2 * reach + 1, stride=1, padding=reach
+            padded[None], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
         )[0]
     return padded[reach:-reach]
 
