@@ -11,15 +11,17 @@ detector knows, and an inside may be recognised by who has seen it. Look at the 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from colondepth.errors import DataError
+from colondepth.lasting_text import Map, Mask, lasting_marks
 from colondepth.masks import find_aperture, find_static_overlay, find_text
 
 SAMPLE_FRAMES = 24  # spread over a video: enough for the aperture, and for captions that stay
-# A caption that is missed in one frame is found in its neighbours: text stays for many frames.
+# A caption that is missed in one frame is found in its neighbours, see `lasting_text`.
 NEIGHBOURS = 4  # on either side
 WARN_SHARE = 0.001  # a name in small letters covers a thousandth of a frame
 GROWN_PX = 3  # round every letter: codecs smear it a little
@@ -67,22 +69,25 @@ def blank_frames(
 ) -> Iterator[Tensor]:
     """Give every frame (3, H, W) blanked, in order, holding only a few at a time.
 
-    Text found in a frame is blanked in its neighbours too, so that a caption which a detector
-    misses now and then never shows through.
+    Text found in a frame is blanked in its neighbours too, where they show it, so that a caption
+    which a detector misses now and then never shows through.
     """
-    waiting: deque[tuple[Tensor, Tensor]] = deque()  # frames with the text found in them
-    before: deque[Tensor] = deque(maxlen=NEIGHBOURS)
+    held: deque[_Seen] = deque(maxlen=2 * NEIGHBOURS + 1)  # the frame in the making and around it
+    coming = 0  # of those held, how many are not given yet
     for frame in frames:
         if frame.shape[-2:] != blanking.inside.shape[-2:]:
             raise DataError(
                 f"a frame has {tuple(frame.shape[-2:])} pixels, the first ones had"
                 f" {tuple(blanking.inside.shape[-2:])}; deidentify clips of one size one by one"
             )
-        waiting.append((frame, find_text(frame, inside=blanking.inside)))
-        if len(waiting) > NEIGHBOURS:
-            yield _blanked(waiting, before, blanking, removed)
-    while waiting:
-        yield _blanked(waiting, before, blanking, removed)
+        held.append(_Seen(frame, find_text(frame, inside=blanking.inside)))
+        coming += 1
+        if coming > NEIGHBOURS:
+            yield _blanked(held, coming, blanking, removed)
+            coming -= 1
+    while coming:
+        yield _blanked(held, coming, blanking, removed)
+        coming -= 1
 
 
 def text_share(images: Tensor) -> float:
@@ -93,18 +98,29 @@ def text_share(images: Tensor) -> float:
     return float(find_text(images).float().mean())
 
 
-def _blanked(
-    waiting: deque[tuple[Tensor, Tensor]],
-    before: deque[Tensor],
-    blanking: Blanking,
-    removed: Removed,
-) -> Tensor:
-    frame, own = waiting[0]
-    text = blanking.static.clone()
-    for found in (*before, *(found for _, found in waiting)):
-        text |= found
-    waiting.popleft()
-    before.append(own)
+class _Seen(NamedTuple):
+    """A frame (3, H, W) and the text found in it (1, H, W)."""
+
+    image: Tensor
+    text: Tensor
+
+    def arrays(self) -> tuple[Map, Mask]:
+        return self.image.float().numpy(), self.text[0].numpy()
+
+
+def _blanked(held: deque[_Seen], coming: int, blanking: Blanking, removed: Removed) -> Tensor:
+    """Blank the frame of which `coming` - 1 others come later."""
+    place = len(held) - coming
+    around = [each.arrays() for each in held]
+    own = held[place].text | blanking.static
+    text = own | torch.from_numpy(
+        lasting_marks(
+            around[place][0],
+            _grown(own)[0].numpy(),
+            before=around[max(0, place - NEIGHBOURS) : place],
+            after=around[place + 1 :],
+        )
+    )
     text = _grown(text) & blanking.inside
     shown = blanking.inside & ~text
     removed.frames += 1
@@ -112,7 +128,7 @@ def _blanked(
     removed.blanked_outside += int((~blanking.inside).sum())
     removed.blanked_text += int(text.sum())
     removed.frames_with_text += bool(text.any())
-    return frame * shown
+    return held[place].image * shown
 
 
 def _grown(found: Tensor) -> Tensor:
