@@ -197,26 +197,37 @@ def values_along(
     return Values(field, change, bend)
 
 
-def safe_step_mm(values: Values, wide_bend: Tensor) -> Tensor:
-    """Return how far a ray may go before the field can be 0: the root of its lower parabola.
+def safe_step_mm(values: Values, wide_bend: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far a ray may go before the field can be 0, and how far beyond it must be.
 
     field + change t - bend t^2 / 2 lies below the field within the reach of that bend, so its
-    root lies before the surface, and beside it quadratically near, like Newton's. The better of
-    two: a bend of nearby, and one of farther around.
+    root lies before the surface; the parabola that bends the other way lies above, and its root
+    lies behind. Both close in quadratically, like Newton's. The step is the better of two: with
+    the bend of nearby, and with that of farther around.
 
     Args:
         values: with the bend within the first of `BEND_REACHES_MM`.
         wide_bend: what the bend is more within the second.
+
+    Returns:
+        The step, negative where the point lies behind the surface, and the gap between the two
+        roots, infinite where the ray may pass by.
     """
     near, far = BEND_REACHES_MM
-    step = _root(values.field, values.change, values.bend)
-    wide = _root(values.field, values.change, values.bend + wide_bend.clamp(min=0))
-    return torch.maximum(step.clamp(-near, near), wide.clamp(max=far))
+    field, change, bend = values
+    squared, outside = change * change, field.clamp(min=0)
+    step = _root(field, change, squared + 2 * bend * outside)
+    all_bend = bend + wide_bend.clamp(min=0)
+    wide = _root(field, change, squared + 2 * all_bend * outside)
+    upper = squared - 2 * bend * field.abs()
+    meets = (upper > 0) & (change < 0) & (step.abs() < near)
+    gap = (_root(field, change, upper.clamp(min=0)) - step).abs()
+    taken = torch.maximum(step.clamp(-near, near), wide.clamp(max=far))
+    return taken, torch.where(meets, gap, torch.inf)
 
 
-def _root(field: Tensor, change: Tensor, bend: Tensor) -> Tensor:
-    root = (change * change + 2 * bend * field.clamp(min=0)).sqrt()
-    return 2 * field / (root - change).clamp(min=_TINY)
+def _root(field: Tensor, change: Tensor, square: Tensor) -> Tensor:
+    return 2 * field / (square.sqrt() - change).clamp(min=_TINY)
 
 
 def gradient(point: Triple, place: Place, colon: Tensor, tables: WallTables) -> Triple:
