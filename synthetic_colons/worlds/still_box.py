@@ -11,9 +11,9 @@ the published set; sizes and numbers of solids are not public, and ours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi, radians, tan
-from typing import Self, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -114,15 +114,6 @@ class StillBoxes:
     def see(self, frame: Tensor) -> Sight:
         """Return what the camera sees at a frame (B,) of each scene."""
         return see(self.scene, self.settings.camera(), self.world_from_camera(frame))
-
-    def repeated(self, times: int) -> Self:
-        """Return every scene so many times, one after the other: for several of its frames."""
-        return replace(
-            self,
-            scene=self.scene.map(lambda part: part.repeat_interleave(times, dim=0)),
-            velocity_mm_per_s=self.velocity_mm_per_s.repeat_interleave(times, dim=0),
-            turn_rad_per_s=self.turn_rad_per_s.repeat_interleave(times, dim=0),
-        )
 
 
 class DisplacedPair(TypedDict):

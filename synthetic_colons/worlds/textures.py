@@ -23,8 +23,9 @@ _LATTICE = 32  # cells after which the noise repeats; turned and shifted for eve
 _OCTAVES = 7
 _GAIN = 0.8  # amplitude from one octave to the next; natural images have 0.5, flow wants detail
 _LACUNARITY = 2.1  # frequency from one octave to the next; not 2, so that lattices never line up
-# An octave is whole while a cell covers 3 pixels, and gone when it covers less than 4/3.
-_WHOLE_CELLS_PER_PIXEL, _GONE_CELLS_PER_PIXEL = 1 / 3, 3 / 4
+# An octave fades as its cells shrink to pixels, between what a pixel that averages its area
+# would still show and what two views can still agree on; measured on Still Box at 48x64.
+_WHOLE_CELLS_PER_PIXEL, _GONE_CELLS_PER_PIXEL = 0.3, 1.3
 _STRIPES_PER_CELL, _CHECKS_PER_CELL = 0.9, 0.7
 _SHARPEST = 0.04  # of a period: edges of stripes and checks are never steeper
 _BLEND_CONTRAST = 2.0  # from noise to blend, so that both colours are reached
