@@ -71,7 +71,7 @@ class Colon:
         """Return the field at points (P, 3): positive in the lumen, 0 on the surface, (P,)."""
         point, place, colon = self._place(points)
         zero = torch.zeros_like(point[0])
-        return values_along(point, (zero, zero, zero), place, zero, colon, self.tables).field
+        return values_along(point, (zero, zero, zero), place, colon, self.tables).field
 
     def clearance_mm(self, points: Tensor) -> Tensor:
         """Return a lower bound of the distance of points (P, 3) to the surface, 0 outside, (P,)."""

@@ -66,7 +66,7 @@ class Values(NamedTuple):
 
     field: Tensor
     change: Tensor  # per mm along the ray
-    bend: Tensor  # the most that the change may fall per mm, within a reach
+    bends: Triple  # the most that the change may fall per mm, without the wall's own bend
 
 
 def take(table: Tensor, index: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def locate(point: Triple, arc_mm: Tensor, colon: Tensor, tables: WallTables) -> 
 
 def free_mm(
     place: Place, point: Triple, colon: Tensor, tables: WallTables
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Triple]:
     """Return how far the surface is at least, and the wall's bend within `BEND_REACHES_MM`."""
     rho = (place.x * place.x + place.y * place.y).sqrt()
     last = take(tables.node_last, colon)
@@ -134,11 +134,8 @@ def free_mm(
     blends = away < 1.25 * STALK_BLEND_MM + free
     free = torch.minimum(free, away)
     free = torch.where(blends, free - STALK_BLEND_MM / 4, free)
-    return (
-        free.clamp(min=0),
-        take(tables.bounds, cell + BEND_SLOT),
-        take(tables.bounds, cell + BEND_SLOT + 1),
-    )
+    bends = [take(tables.bounds, cell + BEND_SLOT + k) for k in range(len(BEND_REACHES_MM))]
+    return free.clamp(min=0), (bends[0], bends[1], bends[2])
 
 
 def wall_at(place: Place, colon: Tensor, tables: WallTables) -> Wall:
@@ -168,7 +165,6 @@ def values_along(
     point: Triple,
     direction: Triple,
     place: Place,
-    bend: Tensor,
     colon: Tensor,
     tables: WallTables,
 ) -> Values:
@@ -182,48 +178,51 @@ def values_along(
     turning = (x * dv - y * du) / (rho * rho)
     field = wall.radius_mm - rho
     change = wall.along * towards + wall.around * turning - outward
-    bend = bend + 1.5 / rho
+    bends = [1.5 / rho] * len(BEND_REACHES_MM)
     last = take(tables.node_last, colon)
     near_end = place.arc_mm > 0.5 * NODE_STEP_MM * last
     ahead = torch.where(near_end, last * NODE_STEP_MM - place.arc_mm, place.arc_mm)
     cap = ahead - rho * rho * (0.5 / CAP_BOWL_MM)
     cap_change = torch.where(near_end, -towards, towards) - rho * outward * (1 / CAP_BOWL_MM)
-    field, change, blend = _smooth_minimum(field, change, cap, cap_change, CAP_BLEND_MM)
-    bend = bend + blend * (4 / CAP_BLEND_MM)
+    bends = _with_blend(bends, field, cap, CAP_BLEND_MM, 4 / CAP_BLEND_MM)
+    field, change = _smooth_minimum(field, change, cap, cap_change, CAP_BLEND_MM)
     stalk = _stalk(point, stalk_at(place, colon, tables), tables)
     away_change = _dot(direction, stalk.outward)
-    field, change, blend = _smooth_minimum(field, change, stalk.away, away_change, STALK_BLEND_MM)
-    bend = bend + blend * (4 / STALK_BLEND_MM + 4 / HEAD_BLEND_MM)
-    return Values(field, change, bend)
+    sharpest = 4 / STALK_BLEND_MM + 4 / HEAD_BLEND_MM
+    bends = _with_blend(bends, field, stalk.away, STALK_BLEND_MM, sharpest)
+    field, change = _smooth_minimum(field, change, stalk.away, away_change, STALK_BLEND_MM)
+    return Values(field, change, (bends[0], bends[1], bends[2]))
 
 
-def safe_step_mm(values: Values, wide_bend: Tensor) -> tuple[Tensor, Tensor]:
+def safe_step_mm(values: Values, wall_bends: Triple) -> tuple[Tensor, Tensor]:
     """Return how far a ray may go before the field can be 0, and how far beyond it must be.
 
     field + change t - bend t^2 / 2 lies below the field within the reach of that bend, so its
     root lies before the surface; the parabola that bends the other way lies above, and its root
-    lies behind. Both close in quadratically, like Newton's. The step is the better of two: with
-    the bend of nearby, and with that of farther around.
+    lies behind. Both close in quadratically, like Newton's. The step is the best of several: with
+    the bend of nearby, and with those of farther around.
 
     Args:
-        values: with the bend within the first of `BEND_REACHES_MM`.
-        wide_bend: what the bend is more within the second.
+        values: the field along the rays.
+        wall_bends: of the wall, within each of `BEND_REACHES_MM`.
 
     Returns:
         The step, negative where the point lies behind the surface, and the gap between the two
         roots, infinite where the ray may pass by.
     """
-    near, far = BEND_REACHES_MM
-    field, change, bend = values
+    near = BEND_REACHES_MM[0]
+    field, change, own = values
+    bends = [a + b for a, b in zip(own, wall_bends, strict=True)]
     squared, outside = change * change, field.clamp(min=0)
-    step = _root(field, change, squared + 2 * bend * outside)
-    all_bend = bend + wide_bend.clamp(min=0)
-    wide = _root(field, change, squared + 2 * all_bend * outside)
-    upper = squared - 2 * bend * field.abs()
+    step = _root(field, change, squared + 2 * bends[0] * outside)
+    upper = squared - 2 * bends[0] * field.abs()
     meets = (upper > 0) & (change < 0) & (step.abs() < near)
     gap = (_root(field, change, upper.clamp(min=0)) - step).abs()
-    taken = torch.maximum(step.clamp(-near, near), wide.clamp(max=far))
-    return taken, torch.where(meets, gap, torch.inf)
+    step = step.clamp(-near, near)
+    for reach, bend in zip(BEND_REACHES_MM[1:], bends[1:], strict=True):
+        wide = _root(field, change, squared + 2 * bend * outside)
+        step = torch.maximum(step, wide.clamp(max=reach))
+    return step, torch.where(meets, gap, torch.inf)
 
 
 def _root(field: Tensor, change: Tensor, square: Tensor) -> Tensor:
@@ -316,13 +315,23 @@ def _stalk(point: Triple, number: Tensor, tables: WallTables) -> _Stalk:
 
 def _smooth_minimum(
     a: Tensor, a_change: Tensor, b: Tensor, b_change: Tensor, width: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the polynomial smooth minimum, its change, and 1 where both take part."""
+) -> tuple[Tensor, Tensor]:
+    """Return the polynomial smooth minimum and its change."""
     h = (1 - (a - b).abs() * (1 / width)).clamp(min=0)
     value = torch.minimum(a, b) - h * h * (width / 4)
-    share = torch.where(a < b, h / 2, 1 - h / 2)  # of b
-    near = ((a - b).abs() < width + 4 * BEND_REACHES_MM[-1]).float()
-    return value, a_change + share * (b_change - a_change), near
+    return value, a_change + torch.where(a < b, h / 2, 1 - h / 2) * (b_change - a_change)
+
+
+def _with_blend(
+    bends: list[Tensor], a: Tensor, b: Tensor, width: float, sharpest: float
+) -> list[Tensor]:
+    """Return bends to which a smooth minimum adds wherever it may set in within their reach."""
+    apart = (a - b).abs()
+    # Two fields of slopes up to 3 and 1 come together by 4 mm in each mm.
+    return [
+        bend + torch.where(apart < width + 4 * reach, sharpest, 0.0)
+        for bend, reach in zip(bends, BEND_REACHES_MM, strict=True)
+    ]
 
 
 def _share(a: Tensor, b: Tensor, width: float) -> Tensor:

@@ -3,8 +3,8 @@
 A wall is a lumen radius over arc length and angle. Rows are `ROW_MM` apart and `COLUMNS` go
 around; the surface is the biquadratic B-spline of these numbers, so that its normal is continuous.
 Bounds are what lets a ray stride: for cells of 1 mm and 1/128 turn, how narrow the lumen gets
-within 1, 2, 4 and 8 mm on this side and within 8 and 16 mm on any side, and how sharply the wall
-bends within 0.75 and 3 mm. All of them hold for every point of the cell.
+within 1, 2 and 4 mm on this side and within 8 and 16 mm on any side, and how sharply the wall
+bends within 0.4, 1.2 and 4 mm. All of them hold for every point of the cell.
 """
 
 import math
@@ -28,11 +28,10 @@ SIDE_WINDOWS = (
     (1.0, math.radians(10)),
     (2.0, math.radians(15)),
     (4.0, math.radians(25)),
-    (8.0, math.radians(45)),
 )
 ROUND_WINDOWS = (8.0, 16.0)
 BEND_SLOT = len(SIDE_WINDOWS) + len(ROUND_WINDOWS)
-BEND_REACHES_MM = (0.75, 3.0)
+BEND_REACHES_MM = (0.4, 1.2, 4.0)
 POLYP_NUMBERS = 16
 # On the inner side of a bend arc length passes faster than the ray travels, by up to this.
 _STRETCHES = (1.2, 1.6, 2.5)

@@ -168,11 +168,11 @@ def test_bounds_hold_for_every_cell_of_a_wall():
     for _ in range(40):
         row = int(torch.randint(40, len(line.nodes) - 40, (), generator=dice))
         column = int(torch.randint(COLUMNS // 2, (), generator=dice))
-        for slot, (reach, angle) in enumerate(((1, 10), (2, 15), (4, 25), (8, 45))):
+        for slot, (reach, angle) in enumerate(((1, 10), (2, 15), (4, 25))):
             rows = slice(2 * row - 2 * reach, 2 * row + 2 * reach + 1)
             wide = int(angle / 360 * COLUMNS)
             around = torch.arange(2 * column - wide, 2 * column + wide + 1) % COLUMNS
             assert bounds[row, column, slot] <= radius[rows][:, around].min() + 1e-5
-        for slot, reach in ((4, 8), (5, 16)):
+        for slot, reach in ((3, 8), (4, 16)):
             rows = slice(2 * row - 2 * reach, 2 * row + 2 * reach + 1)
             assert bounds[row, column, slot] <= radius[rows].min() + 1e-5
