@@ -7,7 +7,8 @@ functions run uncompiled, some six times slower.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -112,8 +113,7 @@ def cast(
     arrived = torch.zeros_like(index, dtype=torch.bool)
     for _ in range(ROUNDS):
         for _ in range(STEPS_A_ROUND):
-            lists = any_length(origin, direction, distance, arc, colon, arrived)
-            distance, arc, arrived = step(*lists, tables)
+            distance, arc, arrived = step(origin, direction, distance, arc, colon, arrived, tables)
         left = (~arrived).nonzero()[:, 0]
         if len(left) > _WORTH_SHRINKING * len(index):
             continue
@@ -136,20 +136,38 @@ def _along(direction: Triple, place: Any) -> Tensor:
     return speed
 
 
-def any_length(*lists: Tensor) -> tuple[Tensor, ...]:
-    """Tell the compiler that lists come in any length, so that it makes one kernel for all."""
-    for each in lists:
-        torch._dynamo.maybe_mark_dynamic(each, each.ndim - 1)
-    return lists
-
-
 @cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled for this machine, or as it is where that cannot be done."""
+    """Return the function compiled for this machine, or as it is where that cannot be done.
+
+    The last axis of every tensor may have any length, so that one kernel serves all lists.
+    """
     if not can_compile():
         return function
     options: dict[str, str | int | bool | Callable[..., Any]] = {"assert_indirect_indexing": False}
-    return torch.compile(function, fullgraph=True, options=options)
+    kernel = torch.compile(function, fullgraph=True, options=options)
+    first = [True]
+
+    def run(*arguments: Any) -> Any:
+        if first[0]:
+            for tensor in _tensors(arguments):
+                torch._dynamo.maybe_mark_dynamic(tensor, tensor.ndim - 1)
+            first[0] = False
+        return kernel(*arguments)
+
+    return run
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Give every tensor in nested tuples and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _tensors(each)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _tensors(getattr(value, field.name))
 
 
 def can_compile() -> bool:

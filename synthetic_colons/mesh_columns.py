@@ -110,7 +110,7 @@ def surface_radius(arc_mm: Tensor, angle_rad: Tensor, own: Ground) -> Tensor:
     out = (x, y, zero)  # in the axes of `_spot`
     for _ in range(_NEWTON_ROUNDS):
         place = _spot(arc, rho * x, rho * y)
-        at = values_along(out, out, place, zero, zero.int(), own.bare)
+        at = values_along(out, out, place, zero.int(), own.bare)
         rho = (rho - at.field / at.change.clamp(max=-_LEVEL)).clamp(min=0)
     radius[capped] = rho
     return radius.reshape(arc_mm.shape)

@@ -185,7 +185,7 @@ def _sampled(rows: Tensor, across: Tensor, own: Ground) -> NDArray[np.float32]:
             zero,
         )
         still, colon = (zero, zero, zero), zero.int()
-        field = values_along(_triple(spots), still, place, zero, colon, own.single).field
+        field = values_along(_triple(spots), still, place, colon, own.single).field
         out[first : first + len(arc)] = field.reshape(len(arc), len(across), -1).numpy()
     return out
 
@@ -202,7 +202,7 @@ def _polished(
         place = locate(point, arc[left], colon, own.tables)
         place = locate(point, place.arc_mm, colon, own.tables)
         still = (zero, zero, zero)
-        field = values_along(point, still, place, zero, colon, own.tables).field
+        field = values_along(point, still, place, colon, own.tables).field
         arc[left], angle[left] = place.arc_mm, torch.atan2(place.y, place.x).remainder(2 * math.pi)
         off = (field.abs() > ON_SURFACE_MM).nonzero()[:, 0]
         if len(off) == 0:

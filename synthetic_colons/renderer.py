@@ -6,6 +6,7 @@ whatever batch it is in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
 from synthetic_colons.colon import Colon
+from synthetic_colons.field import take
 from synthetic_colons.light import LAMPS_EACH, Lamps
 from synthetic_colons.looks import join_looks
-from synthetic_colons.marching import BUNDLE_STEPS, Hits, any_length, cast, compiled, stride
+from synthetic_colons.marching import BUNDLE_STEPS, cast, compiled, stride
 from synthetic_colons.shading import Looks, Shade, Surface, dark, shade, surface
 from synthetic_colons.sight import Sight
 from synthetic_colons.wall_tables import WallTables, join_tables
@@ -25,13 +27,30 @@ from synthetic_colons.wall_tables import WallTables, join_tables
 HIGHLIGHT_SHARE = 0.6
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """The colons that a batch may look at, in tables behind each other."""
+    """The colons that a batch may look at, and what each of them looks like."""
 
     colons: tuple[Colon, ...]
-    tables: WallTables
-    looks: Looks
+    each_looks: tuple[Looks, ...]
+
+    @cached_property
+    def tables(self) -> WallTables:
+        """All walls behind each other."""
+        return join_tables([colon.tables for colon in self.colons])
+
+    @cached_property
+    def looks(self) -> Looks:
+        """All looks behind each other."""
+        return join_looks(self.each_looks)
+
+    @cached_property
+    def alone(self) -> tuple[Self, ...]:
+        """Each colon as a scene of its own."""
+        if len(self.colons) == 1:
+            return (self,)
+        pairs = zip(self.colons, self.each_looks, strict=True)
+        return tuple(type(self)((colon,), (looks,)) for colon, looks in pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +82,7 @@ def scene_of(colons: Sequence[Colon], looks: Sequence[Looks]) -> Scene:
         raise DataError(
             f"{len(colons)} colons and {len(looks)} looks; expected as many, and one or more"
         )
-    tables = join_tables([colon.tables for colon in colons])
-    return Scene(tuple(colons), tables, join_looks(looks))
+    return Scene(tuple(colons), tuple(looks))
 
 
 def render(
@@ -80,17 +98,17 @@ def render(
         lamps: of B frames.
     """
     require_shapes(world_from_camera=(world_from_camera, "B 4 4"), which=(which, "B"))
-    device = scene.tables.radius_mm.device
+    device = scene.colons[0].device
     if device.type == "cpu" and view.frames > 1:
         # One by one: a frame's lists then stay in the processor's cache, and its last bits do not
         # depend on where in a list its rays stand.
         return _joined(
             [
                 render(
-                    scene,
+                    scene.alone[int(which[k])],
                     view.of(k),
                     world_from_camera[k : k + 1],
-                    which=which[k : k + 1],
+                    which=torch.zeros_like(which[:1]),
                     lamps=Lamps(lamps.numbers[k : k + 1]),
                 )
                 for k in range(view.frames)
@@ -105,21 +123,21 @@ def render(
     distance, arc = torch.zeros_like(view.spread), start[frame]
     step = compiled(stride)
     for _ in range(BUNDLE_STEPS):
-        lists = any_length(origin, direction, distance, arc, colon, view.spread)
-        distance, arc = step(*lists, scene.tables)
+        distance, arc = step(origin, direction, distance, arc, colon, view.spread, scene.tables)
     frame, colon = view.frame, colon_of[view.frame]
     origin, direction = _in_world(pose, view.frame, view.ray)
     hits = cast(origin, direction, distance[view.bundle], arc[view.bundle], colon, scene.tables)
-    rays = any_length(origin, direction, hits.distance_mm)
-    lists = any_length(hits.arc_mm, colon)
-    end = compiled(surface)(*rays, *lists, scene.tables, scene.looks)
+    rays = (origin, direction, hits.distance_mm)
+    end = compiled(surface)(*rays, hits.arc_mm, colon, scene.tables, scene.looks)
     numbers = lamps.in_world(world_from_camera).to(device, torch.float32)
     seen = dark(hits.distance_mm)
     for lamp in range(LAMPS_EACH):
         if bool((numbers[:, lamp, 6:9] > 0).any()):
-            light = compiled(shade)
-            seen = light(*rays, *any_length(frame), end, numbers[:, lamp].flatten(), seen)
-    return _maps(scene, view, pose, hits, colon, end, seen)
+            own = numbers[:, lamp].flatten()
+            seen = compiled(shade)(*rays, frame, end, own, seen)
+    turn = pose[:, :3, :3].mT.flatten().contiguous()  # camera from world, for the normals
+    numbers = compiled(_collect)(hits.distance_mm, hits.arrived, view.ray, frame, turn, end, seen)
+    return _maps(view, numbers, hits.arrived, _labels(scene, colon, end))
 
 
 def _joined(frames: Sequence[Rendering]) -> Rendering:
@@ -129,52 +147,47 @@ def _joined(frames: Sequence[Rendering]) -> Rendering:
     )
 
 
-def _maps(
-    scene: Scene,
-    view: Sight,
-    pose: Tensor,
-    hits: Hits,
-    colon: Tensor,
+def _collect(
+    distance: Tensor,
+    arrived: Tensor,
+    ray: Tensor,
+    frame: Tensor,
+    turn: Tensor,
     end: Surface,
     seen: Shade,
-) -> Rendering:
-    """Gather what is known of rays into maps."""
-    film, diffuse, albedo = (torch.stack(each) for each in (seen.film, seen.diffuse, end.albedo))
-    turn = pose[:, :3, :3]  # world from camera: its transpose brings normals home
-    normals = _turned(_of_rays(turn.mT, view.frame), torch.stack(end.normal))
-    distance = hits.distance_mm
-    one = torch.stack(
-        [
-            distance,
-            distance * view.ray[2].clamp(min=0),
-            seen.irradiance,
-            end.arc_mm,
-            end.angle_rad,
-            end.axis_mm,
-        ]
-    )
-    everything = torch.cat([diffuse + film, film, albedo, normals, one]) * hits.arrived
-    light, film_map, albedo_map, normal_map, rest = view.spread_out(everything).split(
-        (3, 3, 3, 3, len(one)), dim=1
-    )
-    distance_map, depth_map, shading, arc, angle, axis = rest.split(1, dim=1)
-    valid = view.spread_out(hits.arrived[None])
+) -> Tensor:
+    """Put what is known of rays into one table (18, R), 0 where a ray did not arrive."""
+    m = [take(turn, frame * 9 + k) for k in range(9)]
+    x, y, z = end.normal
+    table = [a + b for a, b in zip(seen.diffuse, seen.film, strict=True)]
+    table += [*seen.film, *end.albedo]
+    table += [m[k] * x + m[k + 1] * y + m[k + 2] * z for k in (0, 3, 6)]
+    table += [distance, distance * ray[2].clamp(min=0), seen.irradiance]
+    table += [end.arc_mm, end.angle_rad, end.axis_mm]
+    return torch.stack([torch.where(arrived, each, 0.0) for each in table])
+
+
+def _maps(view: Sight, numbers: Tensor, arrived: Tensor, label: Tensor) -> Rendering:
+    """Put rays where their pixels are."""
+    light, film, albedo, normals, rest = view.spread_out(numbers).split((3, 3, 3, 3, 6), dim=1)
+    distance, depth, shading, arc, angle, axis = rest.split(1, dim=1)
+    valid = view.spread_out(arrived[None])
+    bright = film.sum(dim=1, keepdim=True)
     total = light.sum(dim=1, keepdim=True)
-    bright = film_map.sum(dim=1, keepdim=True)
     return Rendering(
         light=light,
-        film=film_map,
-        albedo=albedo_map,
+        film=film,
+        albedo=albedo,
         shading=shading,
-        depth_mm=depth_map,
-        distance_mm=distance_map,
-        normals=normal_map,
+        depth_mm=depth,
+        distance_mm=distance,
+        normals=normals,
         valid=valid,
         specular=valid & (bright > HIGHLIGHT_SHARE * (total - bright)),
         arc_mm=arc,
         angle_rad=angle,
         axis_mm=axis,
-        label=view.spread_out((_labels(scene, colon, end) * hits.arrived)[None]),
+        label=view.spread_out((label * arrived)[None]),
     )
 
 
