@@ -36,7 +36,7 @@ class Removed:
     blanked_outside: int = 0
     blanked_text: int = 0
     frames_with_text: int = 0
-    streams: dict[str, int] = field(default_factory=dict)  # kind of stream -> how many
+    streams: dict[str, int] = field(default_factory=dict)  # kind, also "chapter" -> how many
     metadata_keys: list[str] = field(default_factory=list)  # names of fields, not what they held
 
     @property

@@ -1,18 +1,21 @@
 """Copies hold nothing of what says whose they are, and the log says what went without saying it."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from films import film
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tissue import behind, pil, tissue, write
 from typer.testing import CliRunner
 
 from colondepth.commands.deidentify import deidentify
+from colondepth.data.rasters import read_colour_counts, write_counts
 from colondepth.deidentification import Removed, blank_frames, find_blanking, text_share
 from colondepth.deidentified_files import deidentify_image, deidentify_video
 from colondepth.errors import DataError
@@ -42,6 +45,8 @@ def video(tmp_path) -> Path:
     path = tmp_path / "original.mkv"
     with av.open(str(path), "w") as container:
         container.metadata.update({"title": NAME, "artist": "Dr. Nobody", "comment": NAME})
+        named = {"id": 1, "start": 0, "end": 700, "time_base": Fraction(1, 1000)}
+        container.set_chapters([{**named, "metadata": {"title": NAME, "surgeon": "Nobody"}}])
         picture = container.add_stream("mpeg4", rate=10, options={"qscale": "2"})
         sound = container.add_stream("pcm_s16le", rate=8000)
         sound.layout = "mono"
@@ -71,6 +76,7 @@ def test_a_video_loses_name_sound_border_and_caption_and_keeps_its_wall(video, t
     assert NAME.encode() not in target.read_bytes()
     with av.open(str(target)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
+        assert not container.chapters()
         kept = str(container.metadata) + str(container.streams[0].metadata)
         assert NAME not in kept
         assert "Nobody" not in kept
@@ -84,7 +90,7 @@ def test_a_video_loses_name_sound_border_and_caption_and_keeps_its_wall(video, t
         wall = (slice(190, 250), slice(150, 250))
         same = np.abs(after[number][wall].astype(float) - before[number][wall]).mean()
         assert same < 6
-    assert removed.streams == {"audio": 1}
+    assert removed.streams == {"audio": 1, "chapter": 1}
     assert removed.frames_with_text == FRAMES  # the frame without a caption lies between others
 
 
@@ -94,7 +100,9 @@ def test_the_log_names_kinds_and_never_content(video, tmp_path):
     text = (tmp_path / "copy.mp4.removed.json").read_text()
     log = json.loads(text)
     assert NAME not in text
-    assert {"title", "artist", "comment"} <= {key.lower() for key in log["metadata_keys"]}
+    assert {"title", "artist", "comment", "surgeon"} <= {
+        key.lower() for key in log["metadata_keys"]
+    }
     assert log["frames"] == FRAMES
     assert 0.2 < log["blanked_outside"] / log["pixels"] < 0.7
 
@@ -105,6 +113,41 @@ def test_time_stamps_are_kept(video, tmp_path):
         theirs = [float(each.time) for each in a.decode(video=0)]
         ours = [float(each.time) for each in b.decode(video=0)]
     assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_a_copy_does_not_say_what_wrote_it(video, tmp_path):
+    deidentify_video(video, tmp_path / "copy.mp4")
+    copy = (tmp_path / "copy.mp4").read_bytes()
+    for word in (b"x264", b"Lavc", b"Lavf", b"cabac="):
+        assert word not in copy
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path):
+    pictures = [np.asarray(frame(number, caption=False)) for number in range(3)]
+    film(tmp_path / "wide.mkv", "libx264", pictures=pictures, aspect=Fraction(59, 54))
+    deidentify_video(tmp_path / "wide.mkv", tmp_path / "copy.mp4")
+    with av.open(str(tmp_path / "wide.mkv")) as a, av.open(str(tmp_path / "copy.mp4")) as b:
+        theirs, ours = (each.streams.video[0].sample_aspect_ratio for each in (a, b))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-3)
+    assert ours != 1
+
+
+def test_colours_of_16_bits_keep_them_and_depth_maps_are_no_pictures(tmp_path):
+    counts = (scope().transpose(1, 2, 0).clip(0, 1) * 65535).round().astype(np.uint16)
+    write_counts(counts, tmp_path / "deep.png")
+    deidentify_image(tmp_path / "deep.png", tmp_path / "copy.png")
+    wall = (slice(190, 250), slice(150, 250))
+    assert (read_colour_counts(str(tmp_path / "copy.png"))[wall] == counts[wall]).all()
+    write_counts(counts[..., 0], tmp_path / "depth.png")
+    with pytest.raises(DataError, match="is one value of 16 bits"):
+        deidentify_image(tmp_path / "depth.png", tmp_path / "no.png")
+
+
+def test_a_file_of_several_pictures_is_not_cut_to_the_first(tmp_path):
+    pages = [frame(number, caption=False) for number in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match="3 pictures in one file"):
+        deidentify_image(tmp_path / "stack.tif", tmp_path / "copy.png")
 
 
 def test_an_image_loses_its_fields_and_its_caption(tmp_path):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from colondepth.console import err, out, print_json, progress
+from colondepth.commands.notes import TextWatch
+from colondepth.console import out, print_json, progress
 from colondepth.errors import DataError
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def undistort(
     The folder gets NAME.png for each image and the new camera as camera.json.
     """
     from colondepth.cameras import from_file, to_file
-    from colondepth.deidentification import WARN_SHARE, text_share
     from colondepth.images import read_image, write_image
     from colondepth.undistortion import pinhole_for, undistort_image
 
@@ -86,20 +86,15 @@ def undistort(
     target = pinhole_for(
         source, field_rad=radians(field_deg), height=source.height, width=source.width
     )
-    lettered = 0
+    watch = TextWatch()
     with progress() as bar:
         for image in bar.track(images, description="Undistorting"):
             pixels = read_image(image)
-            lettered += text_share(pixels) > WARN_SHARE
+            watch.look(pixels)
             straight, _ = undistort_image(pixels, source, target)
             write_image(straight, folder / f"{image.stem}.png")
     to_file(target, folder / "camera.json")
-    if lettered:
-        err.print(
-            f"[yellow]note[/yellow] {lettered} of {len(images)} images have on-screen text, which"
-            " may name a patient; `colondepth deidentify` blanks it",
-            soft_wrap=True,
-        )
+    watch.tell()
     out.print(f"{len(images)} images and camera.json -> {folder}", highlight=False, soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from colondepth.commands.notes import tell_skipped
 from colondepth.console import out, print_json, progress
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def quality(
             answer.append(
                 {"clip": clip.name, "frames": len(judged), "usable_share": share, "faults": counts}
             )
+    tell_skipped(reading.skipped)
     if as_json:
         print_json(answer)
         return

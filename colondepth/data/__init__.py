@@ -86,9 +86,18 @@ def open_clips(
     return _reading(name, reader(name).read(root, opening), path, opening)
 
 
+def is_dicom(path: Path) -> bool:
+    """Return whether a file says of itself that it is DICOM, whatever its name."""
+    try:
+        with path.open("rb") as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _open_file(path: Path, dataset: str | None, opening: Opening) -> Reading:
     suffix = path.suffix.lower()
-    if dataset == "dicom" or (dataset is None and (suffix in DICOM_SUFFIXES or _is_dicom(path))):
+    if dataset == "dicom" or (dataset is None and (suffix in DICOM_SUFFIXES or is_dicom(path))):
         from colondepth.data import dicom
 
         return _reading("dicom", [dicom.read_dicom(path, opening)], path, opening)
@@ -113,11 +122,3 @@ def _reading(name: str, clips: list[Clip], path: Path, opening: Opening) -> Read
         reasons = "; ".join(f"{each.path.name} {each.reason}" for each in opening.skipped[:3])
         raise DataError(f"{path}: nothing is left of this {name} dataset: {reasons}")
     return Reading(name, tuple(clips), tuple(opening.skipped), tuple(opening.warnings))
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as handle:
-            return handle.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error

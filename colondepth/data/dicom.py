@@ -13,6 +13,7 @@ from colondepth.errors import DataError, MissingExtraError
 from colondepth.views import Clip, View
 
 _MS_PER_S = 1000
+_COLOURS = ("RGB", "MONOCHROME2")  # MONOCHROME1 is inverted, a palette holds numbers of colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +70,17 @@ def read_dicom(path: Path, opening: Opening) -> Clip:
         raise DataError(f"{path} has no image: the tags {lacking} are missing")
     if tags.get("PixelRepresentation", 0):
         raise DataError(f"{path} has signed pixels, such as CT; expected an endoscope's colours")
-    count = int(tags.get("NumberOfFrames", 1))
+    if (colours := str(tags.PhotometricInterpretation)) not in _COLOURS and colours[:3] != "YBR":
+        raise DataError(
+            f"{path} stores its pixels as {colours}, expected {', '.join(_COLOURS)}, YBR"
+        )
+    count = int(tags.get("NumberOfFrames", None) or 1)
     camera = opening.camera_for(path, int(tags.Rows), int(tags.Columns), None)
-    reads = _Frames(path, camera, 2 ** int(tags.BitsStored) - 1, _times_s(tags, count))
+    reads = _Frames(path, camera, 2 ** int(tags.BitsStored) - 1, frame_times_s(tags, count))
     return Clip(reads, [f"{number:04d}" for number in range(count)], camera=camera, name=path.stem)
 
 
-def _times_s(tags: Any, count: int) -> tuple[float, ...] | None:
+def frame_times_s(tags: Any, count: int) -> tuple[float, ...] | None:
     """Return when each frame was taken, from the first on; None where the file does not say."""
     if "FrameTimeVector" in tags:
         steps = [float(step) / _MS_PER_S for step in tags.FrameTimeVector]

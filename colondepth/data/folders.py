@@ -92,21 +92,32 @@ def exists(path: Path) -> bool:
     return True
 
 
-def list_folder(path: Path, opening: Opening) -> Folder:
-    """List a folder and those below it, each once; what cannot be listed is bad."""
+def list_folder(path: Path, opening: Opening, *, deepest: int = DEEPEST) -> Folder:
+    """List a folder and those below it, each once; what cannot be listed is bad.
+
+    Args:
+        path: the folder.
+        opening: says what becomes of what is bad.
+        deepest: folders further below are not looked at.
+    """
     if not exists(path):
         raise DataError(f"{path} does not exist; expected the folder of a dataset")
     if not path.is_dir():
         raise DataError(f"{path} is a file; expected the folder of a dataset")
     count = [0]
-    listed = _listed(path, opening, above=frozenset(), count=count)
+    listed = _listed(path, opening, above=frozenset(), count=count, deepest=deepest)
     if listed is None:
         raise DataError(f"{path} cannot be listed: {opening.skipped[-1].reason}")
     return listed
 
 
 def _listed(
-    path: Path, opening: Opening, *, above: frozenset[tuple[int, int]], count: list[int]
+    path: Path,
+    opening: Opening,
+    *,
+    above: frozenset[tuple[int, int]],
+    count: list[int],
+    deepest: int,
 ) -> Folder | None:
     files: dict[str, File] = {}
     folders: list[str] = []
@@ -133,10 +144,10 @@ def _listed(
     except OSError as error:
         opening.bad(path, f"cannot be listed: {error.strerror}")
         return None
-    if len(above) >= DEEPEST:
+    if len(above) >= deepest:
         folders = []
     children = {
-        name: _listed(path / name, opening, above=above | {own}, count=count)
+        name: _listed(path / name, opening, above=above | {own}, count=count, deepest=deepest)
         for name in sorted(folders, key=natural_key)
     }
     return Folder(

@@ -33,6 +33,12 @@ def image_size(path: str) -> tuple[int, int]:
         return file.height, file.width
 
 
+def stored_bits(path: Path | str) -> int:
+    """Return how many bits a value has in an image file: 8, 16 or 32."""
+    with opened_image(path) as file:
+        return _bits(str(path), file)
+
+
 def read_colour(path: str) -> Tensor:
     """Read an image of 8 or 16 bits as (3, H, W) in [0, 1]; alpha is dropped, grey is repeated."""
     with opened_image(path) as file:
