@@ -63,6 +63,16 @@ def test_displacement_is_speed_times_frames_times_their_time():
     assert NOMINAL_DISPLACEMENT_MM == 3 * 100
 
 
+def test_both_frames_of_a_pair_belong_to_the_scene():
+    pairs = still_box_pairs(SETTINGS, range(60), seed=1)
+    velocity = draw_still_boxes(SETTINGS, range(60), seed=1).velocity_mm_per_s
+    reference = (pairs["world_from_camera"][:, :3, 3] * velocity).sum(dim=-1) / 1000**2 / 0.1
+    assert_close(reference, reference.round(), atol=1e-3, rtol=0)
+    for frame in (reference, reference - pairs["shift"]):
+        assert frame.min() > -0.01
+        assert frame.max() < 19.01
+
+
 def test_depth_is_that_of_a_solid_asked_one_by_one():
     boxes = draw_still_boxes(SETTINGS, (0, 7), seed=5, dtype=torch.float64)
     frame = torch.tensor([2, 17])
