@@ -212,6 +212,7 @@ class SyntheticClip(Sequence[Frame]):
             self.rendering(index),
             self.rendering(other),
             self.camera.to(self.rendering(index).depth_mm),
+            self._rays,
             self._pose(index),
             self._pose(other),
         )

@@ -5,16 +5,13 @@ is known wherever that place lands on the other image, hidden or not; `occluded`
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from colondepth.cameras import Camera
-from colondepth.geometry import rigid_flow
+from colondepth.cameras import Camera, pixel_grid
 from colondepth.motion import relative
 from colondepth.shapes import require_shapes
-from colondepth.warping import occlusion_by_depth
 from synthetic_colons.colon import Colon
 from synthetic_colons.renderer import Rendering
 
@@ -31,10 +28,11 @@ def flow(
     source: Rendering,
     target: Rendering,
     camera: Camera,
+    rays: Tensor,
     world_from_source: Tensor,
     world_from_target: Tensor,
     *,
-    moved: Callable[[Rendering], Tensor] | None = None,
+    moved_mm: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return flow from B source frames to B target frames, where it is known, and what is hidden.
 
@@ -42,10 +40,11 @@ def flow(
         source: rendered.
         target: rendered.
         camera: of both, batch () or (B,).
+        rays: the camera's, (H, W, 3) or (B, H, W, 3).
         world_from_source: (B, 4, 4).
         world_from_target: (B, 4, 4).
-        moved: gives the z-depth (B, 1, H, W) that the source's tissue would have if it already
-            stood where it stands in the target's moment; none where the wall keeps still.
+        moved_mm: by how much the tissue of each pixel moves in the source's camera frame until
+            the target's moment, (B, 3, H, W); none where the wall keeps still.
 
     Returns:
         `flow_px` (B, 2, H, W), `known` and `occluded` (B, 1, H, W) bool. Occluded pixels are those
@@ -56,14 +55,31 @@ def flow(
         world_from_source=(world_from_source, pattern),
         world_from_target=(world_from_target, pattern),
     )
-    between = relative(world_from_target.double(), world_from_source.double()).float()
-    between = between.to(source.depth_mm.device)
-    depth = source.depth_mm if moved is None else moved(source)
-    flow_px, known = rigid_flow(depth, camera, between)
-    hidden = occlusion_by_depth(
-        depth, target.depth_mm, camera, between, tolerance=OCCLUSION_TOLERANCE
-    )
-    return flow_px, known & source.valid, hidden & source.valid
+    between = relative(world_from_target.double(), world_from_source.double())
+    between = between.to(source.depth_mm)[:, None, None]  # (B, 1, 1, 4, 4)
+    points = rays.to(source.depth_mm) * source.distance_mm[:, 0, :, :, None]  # (B, H, W, 3)
+    if moved_mm is not None:
+        points = points + moved_mm.movedim(1, -1)
+    x, y, z = (points[..., k : k + 1] for k in range(3))
+    there = between[..., :3, 0] * x + between[..., :3, 1] * y + between[..., :3, 2] * z
+    there = there + between[..., :3, 3]
+    pixels, in_front = camera.to(source.depth_mm).project(there)
+    known = source.valid[:, 0] & in_front & camera.contains(pixels)
+    height, width = known.shape[-2:]
+    grid = pixel_grid(height, width, like=pixels)
+    flow_px = torch.where(known[..., None], pixels - grid, 0).movedim(-1, 1)
+    # Hidden: the farthest of the four pixels around is still nearer than the place itself. On a
+    # slope the nearest pixel alone would hide its own wall.
+    u, v = pixels.nan_to_num(0).floor().unbind(dim=-1)
+    left, top = u.clamp(0, width - 1).long(), v.clamp(0, height - 1).long()
+    right, low = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    flat = target.depth_mm.flatten(start_dim=1)
+    corners = [(row * width + column) for row in (top, low) for column in (left, right)]
+    seen = [flat.gather(1, each.flatten(start_dim=1)) for each in corners]
+    farthest = torch.stack(seen).amax(dim=0).unflatten(1, (height, width))
+    hidden = (farthest <= 0) | (farthest < there[..., 2] * (1 - OCCLUSION_TOLERANCE))
+    occluded = source.valid[:, 0] & (~known | hidden)
+    return flow_px, known[:, None], occluded[:, None]
 
 
 class Coverage:

@@ -26,8 +26,12 @@ from synthetic_colons.wall_tables import WallTables
 
 BUNDLE_PX = 4  # rays are bundled by squares of so many pixels
 BUNDLE_STEPS = 20
-STEPS_A_ROUND = 2  # between rounds, rays that have arrived leave the list
-ROUNDS = 60
+# Between rounds of steps, rays that have arrived leave the list.
+FEW_STEPS, MANY_STEPS, SHORT_LIST = 2, 6, 4096
+MOST_STEPS = 120
+# After so many steps, one ray in fifty still grazes the wall. From then on it takes crumbs of at
+# least this, mm: a piece of wall that is thinner along the ray may be passed, and no thicker one.
+CRUMBS_MM = {24: 0.04, 60: 0.1}
 ARRIVED_SHARE = 5e-5  # of the distance, between the bounds: four times below what tests ask for
 # A ray that grazes the wall is there when the field is this share of the distance: 0.1 um at 50 mm.
 TOUCH_SHARE = 2e-6
@@ -71,9 +75,13 @@ def approach(
     arc: Tensor,
     colon: Tensor,
     arrived: Tensor,
+    least_mm: Tensor,
     tables: WallTables,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take one step with each ray: a safe stride or the root of the lower parabola."""
+    """Take one step with each ray: a safe stride or the root of the lower parabola.
+
+    `least_mm`, (), is 0 but for rays that have grazed the wall for long: see `CRUMBS_MM`.
+    """
     o, d = (origin[0], origin[1], origin[2]), (direction[0], direction[1], direction[2])
     point = (o[0] + distance * d[0], o[1] + distance * d[1], o[2] + distance * d[2])
     place = locate(point, arc, colon, tables)
@@ -81,7 +89,10 @@ def approach(
     values = values_along(point, d, place, colon, tables)
     step, gap = safe_step_mm(values, bends)
     here = (gap < ARRIVED_SHARE * distance) | (values.field.abs() < TOUCH_SHARE * distance)
-    step = torch.where((step > 0) & ~here, torch.maximum(step, free), step)
+    # A crumb may end behind the wall, on the way out of it again: the wall is within that crumb.
+    passed = (values.field < 0) & (values.change >= 0)
+    here, step = here | passed, torch.where(passed, 0, step)
+    step = torch.where((step > 0) & ~here, torch.maximum(step, free).maximum(least_mm), step)
     step = torch.where(arrived, 0, step)
     return distance + step, place.arc_mm + step * _along(d, place), arrived | here
 
@@ -111,9 +122,15 @@ def cast(
     rays = [each.index_select(-1, index) for each in (origin, direction, distance, arc, colon)]
     origin, direction, distance, arc, colon = rays
     arrived = torch.zeros_like(index, dtype=torch.bool)
-    for _ in range(ROUNDS):
-        for _ in range(STEPS_A_ROUND):
-            distance, arc, arrived = step(origin, direction, distance, arc, colon, arrived, tables)
+    crumbs = {after: origin.new_tensor(crumb) for after, crumb in CRUMBS_MM.items()}
+    least, done = origin.new_zeros(()), 0
+    while done < MOST_STEPS:
+        for _ in range(FEW_STEPS if len(index) > SHORT_LIST else MANY_STEPS):
+            least = crumbs.get(done, least)
+            done += 1
+            distance, arc, arrived = step(
+                origin, direction, distance, arc, colon, arrived, least, tables
+            )
         left = (~arrived).nonzero()[:, 0]
         if len(left) > _WORTH_SHRINKING * len(index):
             continue

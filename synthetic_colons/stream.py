@@ -138,7 +138,7 @@ class ColonStream:
                     there = partner(generator, poses[own].to(colon.device), colon)
                     others[own] = there.float().cpu()
             other, seen = self._render(scene, camera, others, which, lamps, sensor)
-            found = flow(rendering, seen, camera, poses, others)
+            found = flow(rendering, seen, camera, camera.rays(*self.size), poses, others)
             view["flow_px"], view["flow_known"], view["occluded"] = found
             view["partner"] = other
         return view

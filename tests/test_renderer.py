@@ -183,7 +183,7 @@ def pair(two_colons) -> tuple:
 
 def test_flow_leads_to_the_same_place_on_the_wall(pair):
     _, camera, poses, others, a, b = pair
-    flow_px, known, occluded = flow(a, b, camera, poses, others)
+    flow_px, known, occluded = flow(a, b, camera, camera.rays(60, 76), poses, others)
     kept = known & ~occluded
     assert 0.3 < kept.float().mean() < 1
     grid = torch.stack(torch.meshgrid(torch.arange(60.0), torch.arange(76.0), indexing="ij")[::-1])
@@ -199,7 +199,7 @@ def test_flow_leads_to_the_same_place_on_the_wall(pair):
 def test_occlusion_agrees_with_a_ray_to_the_place(pair):
     """From the other camera a ray is followed to each place: does it meet the wall before?"""
     colon, camera, poses, others, a, b = pair
-    _, known, occluded = flow(a, b, camera, poses, others)
+    _, known, occluded = flow(a, b, camera, camera.rays(60, 76), poses, others)
     wrong = total = 0
     for k in range(4):
         points = unproject(a.depth_mm[k], camera).reshape(-1, 3)
@@ -226,7 +226,7 @@ def test_occlusion_agrees_with_a_ray_to_the_place(pair):
 
 def test_motion_and_flow_agree_where_nothing_moves(pair):
     _, camera, poses, _, a, _ = pair
-    still, known, occluded = flow(a, a, camera, poses, poses)
+    still, known, occluded = flow(a, a, camera, camera.rays(60, 76), poses, poses)
     assert still.abs().max() < 1e-3
     assert not occluded[known].any()
     assert_close(relative(poses, poses), torch.eye(4).expand(4, 4, 4).to(poses), atol=1e-5, rtol=0)
