@@ -1,7 +1,8 @@
 """What is drawn of a colon before anything is built: numbers with names, ranges and reasons.
 
 `anatomy_draws.py` draws them; a `Colon` is built from them alone (`colon.py`), so that a draw can
-be written as JSON and the same colon made again. Angles around the wall are those of `centre_line.py`.
+be written as JSON and the same colon made again. Angles around the wall are those of
+`centre_line.py`.
 """
 
 from dataclasses import dataclass
