@@ -1,0 +1,49 @@
+"""What a file or a figure was made with: version, commit, torch, device."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PATIENCE_S = 5  # a git that hangs, as on a network disk, is no reason to wait
+
+
+def made_with(device: torch.device | str) -> dict[str, Any]:
+    """Return the versions and the device behind a result."""
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    return {
+        "colondepth": version("colondepth"),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else str(device),
+        "processor": processor(),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that runs, "-dirty" if changed; None if installed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():  # else a repository around an environment would answer
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
