@@ -91,11 +91,13 @@ def blank_frames(
 
 
 def text_share(images: Tensor) -> float:
-    """Return which part of images (*B, 3, H, W) is on-screen text or graphics, in [0, 1].
-
-    Commands that are about to write pictures warn when this is more than `WARN_SHARE`.
-    """
+    """Return which part of images (*B, 3, H, W) is on-screen text or graphics, in [0, 1]."""
     return float(find_text(images).float().mean())
+
+
+def shows_text(image: Tensor) -> bool:
+    """Return whether an image (3, H, W) has on-screen text: who writes it has to say so."""
+    return text_share(image) > WARN_SHARE
 
 
 class _Seen(NamedTuple):

@@ -94,6 +94,8 @@ def make_copy(
     if (removed := read_finished(job.source, job.target)) is not None:
         return removed, False
     try:
+        if job.source.stat().st_size == 0:
+            raise DataError(f"{job.source} has no bytes")
         if job.kind is Kind.IMAGE:
             removed = deidentify_image(job.source, job.target)
         elif job.kind is Kind.DICOM:
@@ -103,7 +105,7 @@ def make_copy(
     except (ColonDepthError, OSError) as error:
         if not opening.skip_bad:
             raise
-        opening.bad(job.source, str(error))
+        opening.bad(job.source, str(error).removeprefix(f"{job.source}").lstrip(" :"))
         return None
     return removed, True
 

@@ -14,6 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from tissue import behind, pil, tissue, write
 from typer.testing import CliRunner
 
+from colondepth.cameras import Camera, to_file
+from colondepth.commands.camera import app as camera_app
 from colondepth.commands.deidentify import deidentify
 from colondepth.data.rasters import read_colour_counts, write_counts
 from colondepth.deidentification import Removed, blank_frames, find_blanking, text_share
@@ -188,6 +190,21 @@ def test_on_screen_text_is_noticed_where_there_is_some():
     written, _ = write(scope(), (90, 130, NAME), size=20, colour="white")
     assert text_share(clean) < 0.001
     assert text_share(torch.from_numpy(written).float()) > 0.005
+
+
+def test_who_writes_pictures_with_a_caption_is_told(tmp_path):
+    for name, caption in (("a", True), ("b", False)):
+        frame(0, caption=caption).save(tmp_path / f"{name}.png")
+    to_file(Camera.assumed(*scope().shape[1:]), tmp_path / "camera.json")
+    options = ["--camera", str(tmp_path / "camera.json"), "--out", str(tmp_path / "straight")]
+    told = {}
+    for name in "ab":
+        result = CliRunner().invoke(
+            camera_app, ["undistort", str(tmp_path / f"{name}.png"), *options]
+        )
+        assert result.exit_code == 0, result.output
+        told[name] = "on-screen text" in result.stderr
+    assert told == {"a": True, "b": False}
 
 
 def run(*arguments: object):

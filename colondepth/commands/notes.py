@@ -19,9 +19,9 @@ class TextWatch:
 
     def look(self, image: "Tensor") -> bool:
         """Look at a picture (3, H, W) of the input that is to be written; say if it has text."""
-        from colondepth.deidentification import WARN_SHARE, text_share
+        from colondepth.deidentification import shows_text
 
-        found = text_share(image) > WARN_SHARE
+        found = shows_text(image)
         self.seen += 1
         self.lettered += found
         return found

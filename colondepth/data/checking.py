@@ -14,7 +14,7 @@ from torch import Tensor
 
 from colondepth.data.conventions import Verdict, find_conventions
 from colondepth.data.reading import Reading
-from colondepth.deidentification import WARN_SHARE, text_share
+from colondepth.deidentification import shows_text
 from colondepth.errors import ColonDepthError
 from colondepth.masks import find_aperture
 from colondepth.views import Clip, View
@@ -110,7 +110,7 @@ def check_clip(
             _add_depth(tally, view["depth_mm"])
     if sample is not None:
         aperture = float(find_aperture(sample["image"]).float().mean())
-        if text_share(sample["image"]) > WARN_SHARE:
+        if shows_text(sample["image"]):
             findings.append(
                 Finding(
                     Weight.NOTE,

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from warnings import catch_warnings, filterwarnings
 
 from matplotlib.figure import Figure
 
@@ -47,7 +48,8 @@ def write_timeline(path: Path, name: str, qualities: Sequence[Quality]) -> None:
     axes.set_ylim(len(rows) + 0.6, -0.6)
     axes.set_xlabel("frame")
     axes.set_title(f"{name}: {usable_share(qualities):.1%} of {len(qualities)} frames usable")
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, catch_warnings():
+        filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font has not
         figure.savefig(temporary)
 
 
