@@ -1,7 +1,9 @@
 """Clips in training loops: datasets, dictionaries, workers and the splits of the papers."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny_datasets as tiny
@@ -131,6 +133,7 @@ def test_c3vd_has_22_sequences_and_ppsnet_cuts_one_in_two():
 def test_importing_the_readers_needs_no_video_no_opencv_and_no_screen():
     code = """
 import sys
+from pathlib import Path
 for name in ("av", "cv2", "albumentations", "pyvista", "pydicom", "OpenEXR"):
     sys.modules[name] = None
 import colondepth.data
@@ -166,3 +169,13 @@ def test_a_video_is_opened_by_the_same_door(tmp_path):
     view = reading.clips[0][1]
     assert view["camera"] is PINHOLE
     assert (view["image"] - tiny.seen(PINHOLE, 1).image).abs().max() < 0.01
+
+
+def test_the_table_of_formats_names_tests_that_exist():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page.partition("## Which test covers what")[2]))
+    files = (path.read_text(encoding="utf-8") for path in (root / "tests").glob("test_*.py"))
+    there = {name for text in files for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    assert len(named) > 25
+    assert named <= there
