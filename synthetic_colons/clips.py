@@ -5,6 +5,7 @@ number, frame number) alone. Levels 1 to 5 need nothing but the frame; level 6 h
 remembers, whose memory is worked out anew from a few small pictures of the moments before.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,16 +35,14 @@ from synthetic_colons.sight import Sight, sight
 _KEPT = 4  # renderings: a frame, the one before, the one after, and one to spare
 _REMEMBERED = 8  # frames that the exposure control looks back; its slowest swing is 10
 _SMALL = 8  # how much smaller the pictures of its memory are
-_PURPOSES = ("anatomy", "looks", "path", "lamps", "lens", "sensor", "clinic", "frame")
 
 
 def dice(level_name: str, seed: int, number: int, purpose: str, frame: int = 0) -> torch.Generator:
     """Return the source of all randomness for one purpose of one clip, on the CPU."""
-    words = [*level_name.encode(), _PURPOSES.index(purpose), number, frame]
-    state = seed & 0x7FFFFFFF
-    for word in words:  # the multiplier of Knuth's MMIX; 63 bits
-        state = (state * 6364136223846793005 + word + 1442695040888963407) & (2**63 - 1)
-    return torch.Generator().manual_seed(state)
+    address = f"{level_name}/{seed}/{number}/{purpose}/{frame}"
+    # A digest, because the CPU's generator keeps 32 bits of its seed: all of them must count.
+    digest = hashlib.blake2b(address.encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
 
 
 def draw_level_colon(wanted: Level, seed: int, number: int, device: torch.device | str) -> Colon:

@@ -19,6 +19,7 @@ from colondepth.shapes import require_bool, require_finite, require_float, requi
 WORKING_HEIGHT = 192  # rows of the small copy: folds and blur still show, and it is quick
 _LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _TINY = 1e-4
+_RIM = 5  # pixels of the small copy: the farthest lookup reaches 4
 
 
 class Fault(StrEnum):
@@ -38,12 +39,12 @@ class Fault(StrEnum):
 class Limits:
     """Where a frame stops being usable."""
 
-    sharpness_min: float = 0.075  # bend of brightness within 3 px over its change across 8
+    sharpness_min: float = 0.09  # bend of brightness over change, blurriest way; clear: 0.10 up
     brightness_min: float = 0.08  # median luma: below, JPEG steps are as tall as folds
     clipped_max: float = 0.20  # share of pixels at white
     glare_max: float = 0.12  # share of pixels in highlights
     haze_max: float = 0.72  # dark channel over brightness (He, Sun and Tang 2009)
-    lumen_min: float = 0.004  # share of pixels far darker than the wall
+    lumen_min: float = 0.02  # share of pixels far darker than the wall
     tissue_min: float = 0.55  # share of lit pixels as red as mucosa
     change_min: float = 0.0008  # mean absolute difference to the frame before
 
@@ -138,6 +139,9 @@ def _field(inside: Tensor) -> _Field:
     whole = interpolate(inside[None].float(), size, mode="area") > 1 - _TINY
     # The aperture's own edge is sharp and bright: keep two pixels away from it.
     kept = (max_pool2d((~whole).float(), 5, stride=1, padding=2) == 0)[0, 0]
+    if min(size) > 4 * _RIM:  # lookups beyond the image's edge would come back at the other
+        kept[:_RIM] = kept[-_RIM:] = False
+        kept[:, :_RIM] = kept[:, -_RIM:] = False
     index = kept.flatten().nonzero()[:, 0]
     return _Field((height, width), kept, index, len(index))
 
@@ -176,12 +180,18 @@ def _judged(small: Tensor, field: _Field, before: Tensor | None, limits: Limits)
 
 
 def _sharpness(luma: Tensor, field: _Field) -> float:
-    """Return the bend of brightness within 3 pixels over its change across 8: blur takes bends."""
-    across = (luma.roll(1, dims=1) - 2 * luma + luma.roll(-1, dims=1)).abs()
-    down = (luma.roll(1, dims=0) - 2 * luma + luma.roll(-1, dims=0)).abs()
-    coarse = (luma.roll(4, dims=1) - luma.roll(-4, dims=1)).abs()
-    coarse = coarse + (luma.roll(4, dims=0) - luma.roll(-4, dims=0)).abs()
-    return float(field.of(across + down).mean() / field.of(coarse).mean().clamp(min=_TINY))
+    """Return the bend of brightness within 3 pixels over its change across 8: blur takes bends.
+
+    Of rows, columns and both diagonals the blurriest counts: motion blurs one way alone.
+    """
+    ways = []
+    for way in ((1, 0), (0, 1), (1, 1), (1, -1)):
+        back = (-way[0], -way[1])
+        bend = (luma.roll(way, (0, 1)) - 2 * luma + luma.roll(back, (0, 1))).abs()
+        ahead, behind = (4 * way[0], 4 * way[1]), (4 * back[0], 4 * back[1])
+        change = (luma.roll(ahead, (0, 1)) - luma.roll(behind, (0, 1))).abs()
+        ways.append(field.of(bend).mean() / field.of(change).mean().clamp(min=_TINY))
+    return float(min(ways))
 
 
 def _glare(luma: Tensor, darkest: Tensor, lightest: Tensor, field: _Field) -> float:
