@@ -53,7 +53,9 @@ def bake_looks(colon: Colon, level: Level, generator: torch.Generator) -> Looks:
             _tint(albedo, colon, number, tint)
     if level.clinic:
         _stool(albedo, roughness, colon, generator)
-    maps = replace(maps, albedo=albedo, roughness=roughness)
+    # Grey levels are Lambert's walls: light that comes through tissue is red.
+    glow = maps.glow if level.coloured else torch.zeros_like(maps.glow)
+    maps = replace(maps, albedo=albedo, roughness=roughness, glow=glow)
     return _packed(maps, colon, stalked, level)
 
 
