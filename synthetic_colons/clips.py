@@ -19,6 +19,9 @@ from colondepth.errors import DataError
 from colondepth.views import Clip, View
 from synthetic_colons.anatomy_draws import draw_colon
 from synthetic_colons.camera_path import CameraPath, draw_path
+from synthetic_colons.clinic import Moment, add_clinic, moved_points
+from synthetic_colons.clinic_draws import draw_clinic
+from synthetic_colons.clinic_settings import ClinicDraw
 from synthetic_colons.colon import Colon, build_colon
 from synthetic_colons.electronics import ExposureState, settle
 from synthetic_colons.exposure import automatic_exposure, develop
@@ -27,6 +30,7 @@ from synthetic_colons.levels import Level, level
 from synthetic_colons.light import Lamps, draw_lamps
 from synthetic_colons.looks import bake_looks
 from synthetic_colons.optics import draw_camera
+from synthetic_colons.peristalsis import contracted
 from synthetic_colons.renderer import Rendering, Scene, render, scene_of
 from synthetic_colons.sensor import apply_sensor
 from synthetic_colons.sensor_draws import SensorDraw, SensorSettings, draw_frames, draw_sensor
@@ -114,6 +118,8 @@ class SyntheticClip(Sequence[Frame]):
             self._dice("lens"), height=height, width=width, any_lens=self.level.any_lens
         )
         self.lamps: Lamps = draw_lamps(self._dice("lamps"), 1, at_lens=self.level.lamps_at_lens)
+        self._arcs: Tensor = self.path.arc_mm(self.path.times_s).float()
+        self.clinic: ClinicDraw | None = None
         self._sensor: SensorDraw | None = None
         self._settings = SensorSettings()
         inside = None
@@ -121,6 +127,13 @@ class SyntheticClip(Sequence[Frame]):
             generator = self._dice("sensor")
             self._sensor = draw_sensor(generator, 1, height, width, self._settings)
             inside = self._sensor.clip.picture_share[0] > 0.5
+            self.clinic = draw_clinic(
+                self._dice("clinic"),
+                self.colon,
+                clip_frames=frames,
+                frames_per_s=frames_per_s,
+                stretch_mm=(float(self._arcs.min()), float(self._arcs.max())),
+            )
         self.sight: Sight = sight(self.camera, frames=1, inside=inside)
         self._rays = self.camera.rays(height, width)[None]
         small = self.camera.resized(max(2, height // _SMALL), max(2, width // _SMALL))
@@ -147,16 +160,35 @@ class SyntheticClip(Sequence[Frame]):
     def rendering(self, index: int) -> Rendering:
         """Return the light of a frame and its geometry, before the sensor."""
         if index not in self._rendered:
-            self._rendered[index] = render(
-                self.scene,
-                self.sight,
-                self._pose(index),
-                which=torch.zeros(1, dtype=torch.long),
-                lamps=self.lamps,
-            )
+            self._rendered[index] = self._render(index)
             while len(self._rendered) > _KEPT:
                 self._rendered.popitem(last=False)
         return self._rendered[index]
+
+    def _render(self, index: int) -> Rendering:
+        scene, moment = self.scene, self._moment(index)
+        if self.clinic is not None:
+            arc = float(self._arcs[index])
+            colon = contracted(self.colon, self.clinic, float(moment.time_s), scope_mm=arc)
+            if colon is not self.colon:
+                scene = scene_of([colon], self.scene.each_looks)
+        own = render(
+            scene,
+            self.sight,
+            moment.world_from_camera,
+            which=torch.zeros(1, dtype=torch.long),
+            lamps=self.lamps,
+        )
+        if self.clinic is None:
+            return own
+        return add_clinic(
+            own, self.sight, moment.world_from_camera, self.lamps, self.clinic, moment.time_s
+        )
+
+    def _moment(self, index: int) -> Moment:
+        frame = slice(index, index + 1)
+        times = self.path.times_s[frame].float()
+        return Moment(self._pose(index), times, self._arcs[frame])
 
     def as_clip(self) -> Clip:
         """Return the frames as a `Clip` of views, for writers and networks."""
@@ -194,7 +226,6 @@ class SyntheticClip(Sequence[Frame]):
             polyp=polyp,
             world_from_camera=pose,
         )
-        arc = float(self.path.arc_mm(self.path.times_s[index : index + 1]))
         return Frame(
             view=view,
             rendering=own,
@@ -203,10 +234,20 @@ class SyntheticClip(Sequence[Frame]):
             occluded=forward[2],
             flow_to_previous_px=back[0],
             flow_to_previous_known=back[1],
-            segment=self.colon.segment_name(arc),
+            segment=self.colon.segment_name(float(self._arcs[index])),
         )
 
     def _flow(self, index: int, other: int) -> tuple[Tensor, Tensor, Tensor]:
+        there = None
+        if self.clinic is not None:
+            there = moved_points(
+                self.rendering(index),
+                self.sight,
+                self.colon,
+                self.clinic,
+                here=self._moment(index),
+                there=self._moment(other),
+            )
         found = flow(
             self.rendering(index),
             self.rendering(other),
@@ -214,6 +255,7 @@ class SyntheticClip(Sequence[Frame]):
             self._rays,
             self._pose(index),
             self._pose(other),
+            there_mm=there,
         )
         return found[0][0], found[1][0], found[2][0]
 

@@ -32,7 +32,7 @@ def flow(
     world_from_source: Tensor,
     world_from_target: Tensor,
     *,
-    moved_mm: Tensor | None = None,
+    there_mm: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return flow from B source frames to B target frames, where it is known, and what is hidden.
 
@@ -43,8 +43,8 @@ def flow(
         rays: the camera's, (H, W, 3) or (B, H, W, 3).
         world_from_source: (B, 4, 4).
         world_from_target: (B, 4, 4).
-        moved_mm: by how much the tissue of each pixel moves in the source's camera frame until
-            the target's moment, (B, 3, H, W); none where the wall keeps still.
+        there_mm: where what each pixel shows is at the target's moment, in the target's camera
+            frame, (B, 3, H, W); none where nothing moves but the camera.
 
     Returns:
         `flow_px` (B, 2, H, W), `known` and `occluded` (B, 1, H, W) bool. Occluded pixels are those
@@ -55,14 +55,15 @@ def flow(
         world_from_source=(world_from_source, pattern),
         world_from_target=(world_from_target, pattern),
     )
-    between = relative(world_from_target.double(), world_from_source.double())
-    between = between.to(source.depth_mm)[:, None, None]  # (B, 1, 1, 4, 4)
-    points = rays.to(source.depth_mm) * source.distance_mm[:, 0, :, :, None]  # (B, H, W, 3)
-    if moved_mm is not None:
-        points = points + moved_mm.movedim(1, -1)
-    x, y, z = (points[..., k : k + 1] for k in range(3))
-    there = between[..., :3, 0] * x + between[..., :3, 1] * y + between[..., :3, 2] * z
-    there = there + between[..., :3, 3]
+    if there_mm is None:
+        between = relative(world_from_target.double(), world_from_source.double())
+        between = between.to(source.depth_mm)[:, None, None]  # (B, 1, 1, 4, 4)
+        points = rays.to(source.depth_mm) * source.distance_mm[:, 0, :, :, None]  # (B, H, W, 3)
+        x, y, z = (points[..., k : k + 1] for k in range(3))
+        there = between[..., :3, 0] * x + between[..., :3, 1] * y + between[..., :3, 2] * z
+        there = there + between[..., :3, 3]
+    else:
+        there = there_mm.movedim(1, -1)
     pixels, in_front = camera.to(source.depth_mm).project(there)
     known = source.valid[:, 0] & in_front & camera.contains(pixels)
     height, width = known.shape[-2:]

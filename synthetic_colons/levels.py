@@ -5,7 +5,7 @@ the clinic, ours. `randomised` is level 5 or 6 with everything that a scope or a
 change drawn far beyond anatomy and optics, for networks that must work on pictures nobody rendered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from colondepth.errors import UnknownNameError
@@ -29,95 +29,26 @@ class Level:
     randomised: bool = False
 
 
+_TUBE = Level(
+    name="1",
+    folds=Folds.NONE,
+    simple_polyps=True,
+    findings=False,
+    relief=False,
+    wet=False,
+    coloured=False,
+    lamps_at_lens=True,
+    any_lens=False,
+    clinic=False,
+)
+_RINGS = replace(_TUBE, name="2", folds=Folds.RINGS)
+_HAUSTRA = replace(_RINGS, name="3", folds=Folds.HAUSTRAL, simple_polyps=False, findings=True)
+_WET = replace(_HAUSTRA, name="4", relief=True, wet=True, lamps_at_lens=False)
+_COLOURED = replace(_WET, name="5", coloured=True)
+_CLINIC = replace(_COLOURED, name="6", any_lens=True, clinic=True)
+_RANDOMISED = replace(_CLINIC, name="randomised", randomised=True)
 LEVELS: dict[str, Level] = {
-    level.name: level
-    for level in (
-        Level(
-            name="1",
-            folds=Folds.NONE,
-            simple_polyps=True,
-            findings=False,
-            relief=False,
-            wet=False,
-            coloured=False,
-            lamps_at_lens=True,
-            any_lens=False,
-            clinic=False,
-        ),
-        Level(
-            name="2",
-            folds=Folds.RINGS,
-            simple_polyps=True,
-            findings=False,
-            relief=False,
-            wet=False,
-            coloured=False,
-            lamps_at_lens=True,
-            any_lens=False,
-            clinic=False,
-        ),
-        Level(
-            name="3",
-            folds=Folds.HAUSTRAL,
-            simple_polyps=False,
-            findings=True,
-            relief=False,
-            wet=False,
-            coloured=False,
-            lamps_at_lens=True,
-            any_lens=False,
-            clinic=False,
-        ),
-        Level(
-            name="4",
-            folds=Folds.HAUSTRAL,
-            simple_polyps=False,
-            findings=True,
-            relief=True,
-            wet=True,
-            coloured=False,
-            lamps_at_lens=False,
-            any_lens=False,
-            clinic=False,
-        ),
-        Level(
-            name="5",
-            folds=Folds.HAUSTRAL,
-            simple_polyps=False,
-            findings=True,
-            relief=True,
-            wet=True,
-            coloured=True,
-            lamps_at_lens=False,
-            any_lens=False,
-            clinic=False,
-        ),
-        Level(
-            name="6",
-            folds=Folds.HAUSTRAL,
-            simple_polyps=False,
-            findings=True,
-            relief=True,
-            wet=True,
-            coloured=True,
-            lamps_at_lens=False,
-            any_lens=True,
-            clinic=True,
-        ),
-        Level(
-            name="randomised",
-            folds=Folds.HAUSTRAL,
-            simple_polyps=False,
-            findings=True,
-            relief=True,
-            wet=True,
-            coloured=True,
-            lamps_at_lens=False,
-            any_lens=True,
-            clinic=True,
-            randomised=True,
-        ),
-    )
+    each.name: each for each in (_TUBE, _RINGS, _HAUSTRA, _WET, _COLOURED, _CLINIC, _RANDOMISED)
 }
 
 

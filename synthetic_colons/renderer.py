@@ -102,7 +102,7 @@ def render(
     if device.type == "cpu" and view.frames > 1:
         # One by one: a frame's lists then stay in the processor's cache, and its last bits do not
         # depend on where in a list its rays stand.
-        return _joined(
+        return joined(
             [
                 render(
                     scene.alone[int(which[k])],
@@ -140,7 +140,8 @@ def render(
     return _maps(view, numbers, hits.arrived, _labels(scene, colon, end))
 
 
-def _joined(frames: Sequence[Rendering]) -> Rendering:
+def joined(frames: Sequence[Rendering]) -> Rendering:
+    """Put frames one after the other."""
     names = [field.name for field in fields(Rendering)]
     return Rendering(
         **{name: torch.cat([getattr(each, name) for each in frames]) for name in names}

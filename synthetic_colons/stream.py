@@ -14,6 +14,9 @@ from torch import Tensor
 from colondepth.cameras import Camera, stack
 from colondepth.errors import DataError
 from synthetic_colons.camera_views import draw_views, partner
+from synthetic_colons.clinic import add_clinic
+from synthetic_colons.clinic_draws import draw_clinic
+from synthetic_colons.clinic_settings import ClinicDraw
 from synthetic_colons.clips import dice, draw_level_colon
 from synthetic_colons.colon import Colon
 from synthetic_colons.exposure import automatic_exposure, develop
@@ -22,11 +25,11 @@ from synthetic_colons.levels import level
 from synthetic_colons.light import Lamps, draw_lamps
 from synthetic_colons.looks import bake_looks
 from synthetic_colons.optics import draw_camera
-from synthetic_colons.renderer import Rendering, Scene, render, scene_of
+from synthetic_colons.renderer import Rendering, Scene, joined, render, scene_of
 from synthetic_colons.sensor import apply_sensor
 from synthetic_colons.sensor_draws import SensorDraw, SensorSettings, draw_sensor, join
 from synthetic_colons.shading import Looks
-from synthetic_colons.sight import sight
+from synthetic_colons.sight import Sight, sight
 
 POOL = 4  # colons at a time: 0.15 GB each
 BATCHES_A_COLON = 64  # a colon stays for so many batches times the pool
@@ -80,6 +83,7 @@ class ColonStream:
         self._any_lens = self.level.any_lens if any_lens is None else any_lens
         self._pool, self._stay = pool, batches_a_colon
         self._built: dict[int, tuple[Colon, Looks]] = {}
+        self._clinics: dict[int, ClinicDraw] = {}
         self._scene: tuple[tuple[int, ...], Scene] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -155,6 +159,8 @@ class ColonStream:
         inside = None if sensor is None else sensor.clip.picture_share > 0.5
         rays = sight(camera, frames=self.batch, inside=inside)
         own = render(scene, rays, poses, which=which, lamps=lamps)
+        if self.level.clinic:
+            own = self._with_clinic(own, rays, poses, which, lamps)
         if sensor is None:
             image = develop(own.light, automatic_exposure(own.light, inside=own.valid))
         else:
@@ -184,6 +190,20 @@ class ColonStream:
         }
         return view, own
 
+    def _with_clinic(
+        self, own: Rendering, rays: Sight, poses: Tensor, which: Tensor, lamps: Lamps
+    ) -> Rendering:
+        """Return frames with what each colon of the pool has in its lumen; nothing contracts."""
+        assert self._scene is not None
+        frames = []
+        for k, member in enumerate(which.tolist()):
+            one = slice(k, k + 1)
+            draw = self._clinics[self._scene[0][member]]
+            alone = Lamps(lamps.numbers[one])
+            still = torch.zeros(1)
+            frames.append(add_clinic(own[one], rays.of(k), poses[one], alone, draw, still))
+        return joined(frames)
+
     def _sensor(self, generator: torch.Generator) -> SensorDraw | None:
         if not self.level.clinic:
             return None
@@ -206,6 +226,13 @@ class ColonStream:
                     colon, self.level, dice(self.level.name, self.seed, member, "looks")
                 )
                 self._built[member] = (colon, looks)
+                if self.level.clinic:
+                    self._clinics[member] = draw_clinic(
+                        dice(self.level.name, self.seed, member, "clinic"),
+                        colon,
+                        clip_frames=1,
+                        frames_per_s=1.0,
+                    )
             self._built = {member: self._built[member] for member in members}
             own = [self._built[member] for member in members]
             scene = scene_of([colon for colon, _ in own], [looks for _, looks in own])
