@@ -46,6 +46,7 @@ class Ground(NamedTuple):
     bare: WallTables  # without polyps on stalks
     single: WallTables  # float32
     length_mm: float
+    stalked: Tensor  # (K, POLYP_NUMBERS), the polyps on stalks
 
 
 def ground(colon: Colon) -> Ground:
@@ -70,7 +71,8 @@ def ground(colon: Colon) -> Ground:
         "stalked": torch.tensor(FAR_POLYP, dtype=torch.float64),
         "stalk_of": torch.zeros_like(single.stalk_of),
     }
-    return Ground(line, double, replace(double, **alone), single, colon.length_mm)
+    stalked = colon.stalked.double().cpu()
+    return Ground(line, double, replace(double, **alone), single, colon.length_mm, stalked)
 
 
 def t_of_arc(arc_mm: Tensor, length_mm: float) -> Tensor:

@@ -30,7 +30,7 @@ from synthetic_colons.mesh_columns import (
     surface_radius,
     t_of_arc,
 )
-from synthetic_colons.wall_tables import COLUMNS, POLYP_NUMBERS, ROW_MM, STALK_ARC
+from synthetic_colons.wall_tables import COLUMNS, ROW_MM, STALK_ARC
 
 ON_SURFACE_MM = 1e-6  # of the field, when a vertex counts as being on it
 _POLISH_ROUNDS = 15
@@ -53,7 +53,7 @@ def slab_ends(own: Ground) -> list[tuple[float, float]]:
     An end below 0 or beyond the length says that the cap belongs to the slab.
     """
     found: list[tuple[float, float]] = []
-    for n in sorted(_polyps(own), key=lambda numbers: float(numbers[STALK_ARC])):
+    for n in sorted(own.stalked, key=lambda numbers: float(numbers[STALK_ARC])):
         smaller, larger = float(n[7:9].min()), float(n[7:9].max())
         # The head's field grows by `smaller` for every radius, see `field.py`.
         reach = max(larger * (1 + STALK_BLEND_MM / smaller), float(n[6]) + STALK_BLEND_MM)
@@ -119,13 +119,6 @@ def open_ring(piece: Piece, arc_mm: float) -> Tensor:
             " ask for a smaller along_mm"
         )
     return ring
-
-
-def _polyps(own: Ground) -> list[Tensor]:
-    """Return the numbers of the polyps on stalks."""
-    far = own.bare.stalked
-    rows = own.tables.stalked.reshape(-1, POLYP_NUMBERS)
-    return [numbers for numbers in rows if not torch.equal(numbers, far)]
 
 
 def _calm(low: float, high: float, own: Ground) -> tuple[float, float]:

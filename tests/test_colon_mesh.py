@@ -162,6 +162,17 @@ def test_a_tube_has_the_area_and_the_content_that_pappus_gives_it():
     assert content == pytest.approx(math.pi * radius**2 * length * share, rel=5e-5)
 
 
+def test_a_tube_without_polyps_closes_at_poles_that_lie_on_its_line():
+    colon = bent_tube(13.0)
+    mesh = colon_mesh(colon, along_mm=1.5, around=48)
+    assert len(open_edges(mesh)) == 0
+    assert len(mesh.vertices) - mesh.faces.numel() // 2 + len(mesh.faces) == 2
+    for arc in (0.0, colon.length_mm):
+        pole = mesh.vertices[mesh.arc_mm == arc]
+        assert_close(pole, colon.line.at(torch.tensor([arc]))[0].double(), atol=1e-4, rtol=0)
+    assert not mesh.label.any()
+
+
 def test_a_stretch_is_open_in_two_planes():
     mesh = stretch()
     edges = open_edges(mesh)
