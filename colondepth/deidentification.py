@@ -19,6 +19,7 @@ from torch import Tensor
 from colondepth.errors import DataError
 from colondepth.lasting_text import Map, Mask, lasting_marks
 from colondepth.masks import find_aperture, find_static_overlay, find_text
+from colondepth.morphology import grown
 
 SAMPLE_FRAMES = 24  # spread over a video: enough for the aperture, and for captions that stay
 # A caption that is missed in one frame is found in its neighbours, see `lasting_text`.
@@ -80,7 +81,8 @@ def blank_frames(
                 f"a frame has {tuple(frame.shape[-2:])} pixels, the first ones had"
                 f" {tuple(blanking.inside.shape[-2:])}; deidentify clips of one size one by one"
             )
-        held.append(_Seen(frame, find_text(frame, inside=blanking.inside)))
+        text = find_text(frame, inside=blanking.inside)
+        held.append(_Seen(frame, text, bool(text.any())))
         coming += 1
         if coming > NEIGHBOURS:
             yield _blanked(held, coming, blanking, removed)
@@ -101,10 +103,11 @@ def shows_text(image: Tensor) -> bool:
 
 
 class _Seen(NamedTuple):
-    """A frame (3, H, W) and the text found in it (1, H, W)."""
+    """A frame (3, H, W) and the text found in it (1, H, W), if any."""
 
     image: Tensor
     text: Tensor
+    marked: bool
 
     def arrays(self) -> tuple[Map, Mask]:
         return self.image.float().numpy(), self.text[0].numpy()
@@ -113,26 +116,29 @@ class _Seen(NamedTuple):
 def _blanked(held: deque[_Seen], coming: int, blanking: Blanking, removed: Removed) -> Tensor:
     """Blank the frame of which `coming` - 1 others come later."""
     place = len(held) - coming
-    around = [each.arrays() for each in held]
-    own = held[place].text | blanking.static
-    text = own | torch.from_numpy(
-        lasting_marks(
-            around[place][0],
-            _grown(own)[0].numpy(),
-            before=around[max(0, place - NEIGHBOURS) : place],
-            after=around[place + 1 :],
+    image, own = held[place].image, held[place].text | blanking.static
+    text = _grown(own)
+    around = [*held]
+    before, after = around[max(0, place - NEIGHBOURS) : place], around[place + 1 :]
+    if any(each.marked for each in (*before, *after)):
+        lasting = lasting_marks(
+            image.float().numpy(),
+            text[0].numpy(),
+            before=[each.arrays() for each in before if each.marked],
+            after=[each.arrays() for each in after if each.marked],
         )
-    )
-    text = _grown(text) & blanking.inside
+        text |= _grown(torch.from_numpy(lasting)[None])
+    text &= blanking.inside
     shown = blanking.inside & ~text
     removed.frames += 1
     removed.pixels += shown.numel()
     removed.blanked_outside += int((~blanking.inside).sum())
     removed.blanked_text += int(text.sum())
     removed.frames_with_text += bool(text.any())
-    return held[place].image * shown
+    return image.masked_fill(~shown, 0)
 
 
 def _grown(found: Tensor) -> Tensor:
-    width = 2 * GROWN_PX + 1
-    return torch.nn.functional.max_pool2d(found.float()[None], width, 1, GROWN_PX)[0] > 0
+    if not bool(found.any()):
+        return found.clone()
+    return torch.from_numpy(grown(found[0].numpy(), GROWN_PX))[None]
