@@ -1,6 +1,6 @@
 """Bubbles and foam: thin films on the wall or on a fluid, which change its looks alone.
 
-The plane is divided into cells. A cell may hold one bubble: whether, where in it and how large, a
+A surface is divided into cells. A cell may hold one bubble: whether, where in it and how large, a
 hash of the cell's numbers says. A bubble stays within half a cell of its own, so a pixel asks the
 four cells around it. Where several cover it, the one whose dome stands highest is seen, which
 gives foam its straight walls.
@@ -8,6 +8,7 @@ gives foam its straight walls.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,119 +17,94 @@ from torch import Tensor
 from synthetic_colons.clinic_settings import ClinicDraw, FoamDraw, PatchDraw
 from synthetic_colons.light import Lamps
 from synthetic_colons.peristalsis import factor
-from synthetic_colons.pixel_lists import Canvas, Rays, cross, dot, in_camera, lit, unit
+from synthetic_colons.pixel_lists import Canvas, Rays, cross, dot, in_camera, lit, of_rays, unit
 
 BUBBLE_LABEL = 212
 FINE_SHARE = 0.25  # cells of the foam between the bubbles, of the large ones
 REFERENCE_MM = 20.0  # radius of the lumen at which cells around are as wide as along
 _LARGEST, _SMALLEST = 0.5, 0.12  # radius of a bubble, of its cell
 _JITTER = 0.5  # share of the cell that a bubble's middle is drawn from, so that four are enough
+_DEEPEST_MM = 15.0  # how far a fold or a bulge takes the wall from the reference radius
 # What a film looks like: a rim that scatters lamp light, and an inside that is almost clear.
-_RIM_FROM, _RIM_TO = 0.72, 0.95  # of the radius
-_RIM_ALBEDO = (0.80, 0.76, 0.66)
-_RIM_SHARE, _INSIDE_SHARE, _FINE_SHARE = 0.62, 0.10, 0.30
+_RIM_FROM, _RIM_TO = 0.74, 0.97  # of the radius
+_RIM_ALBEDO = (0.80, 0.74, 0.64)
+_RIM_SHARE, _INSIDE_SHARE, _FINE_SHARE = 0.45, 0.08, 0.22
 _FILM_ROUGHNESS = 0.16  # sharper, and a highlight would fall between pixels
 _FILM_WET = 2.5  # two faces of the film mirror, and the wall behind
 _MIX = (73856093, 19349663, 83492791)  # large primes (Teschner 2003)
+_GRIDS_KEPT = 64  # of pools and patches; some 100 kB each
+
+Box = tuple[float, float, float, float]  # least and greatest x, least and greatest y, in mm
+
+
+class Grid(NamedTuple):
+    """The bubbles of one size in a box of a surface."""
+
+    x_mm: Tensor  # (rows * columns,) middles
+    y_mm: Tensor
+    radius_mm: Tensor  # 0 where a cell holds none
+    first_x: int  # numbers of the first cells
+    first_y: int
+    rows: int  # along x
+    columns: int  # along y
+    cell_mm: float
 
 
 class Bubbles(NamedTuple):
-    """What of a bubble each place is in."""
+    """Which bubble each place is in."""
 
     found: Tensor  # (N,) bool
     x: Tensor  # from its middle, in radii
     y: Tensor
+    fine: Tensor  # (N,) bool, True in the foam between the large ones
+
+
+def bubble_grids(
+    foam: FoamDraw, box: Box, cover: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Grid, Grid]:
+    """Fill the cells of a box with bubbles, large ones and fine ones.
+
+    Args:
+        foam: the sizes.
+        box: of places in mm.
+        cover: from middles in mm, (M,) and (M,), to the share of cells that hold one.
+    """
+    grids = []
+    for share, seed in ((1.0, foam.seed), (FINE_SHARE, foam.seed + 1)):
+        cell = foam.cell_mm * share
+        first_x, first_y = math.floor(box[0] / cell) - 1, math.floor(box[2] / cell) - 1
+        rows, columns = math.ceil(box[1] / cell) - first_x, math.ceil(box[3] / cell) - first_y
+        rows, columns = rows + 1, columns + 1
+        cell_x = torch.arange(first_x, first_x + rows)[:, None].expand(rows, columns).flatten()
+        cell_y = torch.arange(first_y, first_y + columns).expand(rows, columns).flatten()
+        random = _hash(cell_x, cell_y, seed)
+        a, b, size, there = ((random >> (8 * k) & 255).float() / 255 for k in range(4))
+        x = (cell_x + (1 - _JITTER) / 2 + _JITTER * a) * cell
+        y = (cell_y + (1 - _JITTER) / 2 + _JITTER * b) * cell
+        radius = (_SMALLEST + (_LARGEST - _SMALLEST) * size * size) * cell
+        radius = torch.where(there < cover(x, y) * foam.density, radius, 0)
+        grids.append(Grid(x, y, radius, first_x, first_y, rows, columns, cell))
+    return grids[0], grids[1]
 
 
 def bubbles_at(
-    x: Tensor,
-    y: Tensor,
-    narrow: Tensor,
-    cover: Callable[[Tensor, Tensor], Tensor],
-    *,
-    seed: int,
-    around: int | None = None,
+    x_mm: Tensor, y_mm: Tensor, grids: tuple[Grid, Grid], narrow: Tensor | None = None
 ) -> Bubbles:
     """Find the bubble that each place is in.
 
     Args:
-        x: places in cells, (N,).
-        y: the other coordinate, in cells, (N,).
-        narrow: how long a unit of y is in units of x, (N,).
-        cover: from middles of bubbles (M,), (M,) to the share of cells that hold one.
-        seed: of the hash.
-        around: how many cells y has until it is back at its beginning.
-    """
-    best, best_x, best_y = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
-    limit = narrow.clamp(max=1) * _LARGEST
-    first_x, first_y = (x - 0.5).floor(), (y - 0.5).floor()
-    for step_x in (0, 1):
-        for step_y in (0, 1):
-            cell_x, cell_y = first_x + step_x, first_y + step_y
-            own_y = cell_y if around is None else cell_y.remainder(around)
-            random = _hash(cell_x.long(), own_y.long(), seed)
-            a, b, size, there = ((random >> (8 * k) & 255).to(x) / 255 for k in range(4))
-            middle_x = cell_x + (1 - _JITTER) / 2 + _JITTER * a
-            middle_y = cell_y + (1 - _JITTER) / 2 + _JITTER * b
-            radius = limit * (_SMALLEST + (_LARGEST - _SMALLEST) * size * size) / _LARGEST
-            off_x, off_y = x - middle_x, (y - middle_y) * narrow
-            height = radius * radius - off_x * off_x - off_y * off_y
-            holds = there < cover(middle_x, middle_y)
-            higher = holds & (height > best)
-            best = torch.where(higher, height, best)
-            best_x = torch.where(higher, off_x / radius, best_x)
-            best_y = torch.where(higher, off_y / radius, best_y)
-    return Bubbles(best > 0, best_x, best_y)
-
-
-def foam_at(
-    x_mm: Tensor,
-    y_mm: Tensor,
-    narrow: Tensor,
-    cover: Callable[[Tensor, Tensor], Tensor],
-    foam: FoamDraw,
-    *,
-    circumference_mm: float | None = None,
-) -> tuple[Bubbles, Tensor]:
-    """Find large bubbles, and fine ones between them; also True where it is a fine one, (N,).
-
-    Args:
         x_mm: places, (N,).
-        y_mm: the other coordinate, (N,), of a circumference if that is given.
-        narrow: mm of the surface for each mm of y, (N,).
-        cover: from places in mm to the share of cells with a bubble.
-        foam: the sizes.
-        circumference_mm: after which y is back at its beginning.
+        y_mm: places, (N,).
+        grids: the bubbles.
+        narrow: mm of the surface for each mm of y, (N,); 1 by default. Bubbles are smaller, not
+            flatter, where it is below 1.
     """
-    found: list[Bubbles] = []
-    for share, seed in ((1.0, foam.seed), (FINE_SHARE, foam.seed + 1)):
-        cell_x = cell_y = foam.cell_mm * share
-        count = None
-        if circumference_mm is not None:
-            count = max(3, round(circumference_mm / cell_x))
-            cell_y = circumference_mm / count
-
-        def of_cells(u: Tensor, v: Tensor, x: float = cell_x, y: float = cell_y) -> Tensor:
-            return cover(u * x, v * y) * foam.density
-
-        found.append(
-            bubbles_at(
-                x_mm / cell_x,
-                y_mm / cell_y,
-                narrow * (cell_y / cell_x),
-                of_cells,
-                seed=seed,
-                around=count,
-            )
-        )
-    large, fine = found
-    is_fine = fine.found & ~large.found
-    return (
-        Bubbles(
-            large.found | fine.found,
-            torch.where(large.found, large.x, fine.x),
-            torch.where(large.found, large.y, fine.y),
-        ),
+    large, fine = (_of_grid(x_mm, y_mm, grid, narrow) for grid in grids)
+    is_fine = ~large[0]
+    return Bubbles(
+        large[0] | fine[0],
+        torch.where(is_fine, fine[1], large[1]),
+        torch.where(is_fine, fine[2], large[2]),
         is_fine,
     )
 
@@ -158,13 +134,7 @@ def add_wall_bubbles(
 
 
 def paint_bubbles(
-    canvas: Canvas,
-    rays: Rays,
-    lamps: Lamps,
-    seen: Bubbles,
-    fine: Tensor,
-    along: Tensor,
-    across: Tensor,
+    canvas: Canvas, rays: Rays, lamps: Lamps, seen: Bubbles, *, along: Tensor, across: Tensor
 ) -> None:
     """Paint bubbles over the pixels of rays that end in one; all values are theirs alone.
 
@@ -173,7 +143,6 @@ def paint_bubbles(
         rays: N of them.
         lamps: of the frames.
         seen: the bubbles, all found.
-        fine: which are foam.
         along: direction of x on the surface, (3, N), unit, in the camera's frame.
         across: direction of y, (3, N).
     """
@@ -183,7 +152,7 @@ def paint_bubbles(
     radial = seen.x * seen.x + seen.y * seen.y
     rim = ((radial.sqrt() - _RIM_FROM) / (_RIM_TO - _RIM_FROM)).clamp(0, 1)
     share = _INSIDE_SHARE + (_RIM_SHARE - _INSIDE_SHARE) * rim
-    share = torch.where(fine, _FINE_SHARE + (1 - _FINE_SHARE) * share, share)
+    share = torch.where(seen.fine, _FINE_SHARE + (1 - _FINE_SHARE) * share, share)
     before = canvas.get("albedo", pixel)
     white = torch.tensor(_RIM_ALBEDO, device=before.device)[:, None]
     albedo = before + share * (white - before)
@@ -221,40 +190,72 @@ def _add_patch(
     )
     # On the face of a fold arc length stands still and the radius changes: the difference is what
     # goes on there. At rest, so that a bubble stays on its tissue when the wall moves.
-    rest = axis / factor(draw, arc, time_s.to(arc)[rays.frame.long()])
+    rest = axis / factor(draw, arc, of_rays(time_s.to(arc), rays))
     x = arc - patch.arc_mm - (rest - REFERENCE_MM)
-    half, wide = patch.length_mm / 2, patch.half_angle_rad
-    middle = patch.angle_rad
-
-    def cover(u_mm: Tensor, v_mm: Tensor) -> Tensor:
-        turn = _turn(v_mm * (1 / REFERENCE_MM) - middle) / wide
-        wobble = 0.3 * (0.9 * u_mm + 3 * turn).sin() * (1.7 * u_mm).cos()
-        return (1.1 - (u_mm / half).square() - turn * turn + wobble).clamp(0, 1)
-
-    seen, fine = foam_at(
-        x,
-        angle * REFERENCE_MM,
-        axis * (1 / REFERENCE_MM),
-        cover,
-        patch.foam,
-        circumference_mm=2 * math.pi * REFERENCE_MM,
-    )
+    y = _turn(angle - patch.angle_rad) * REFERENCE_MM
+    grids = _patch_grids(patch, str(arc.device))
+    seen = bubbles_at(x, y, grids, axis * (1 / REFERENCE_MM))
     which = seen.found.nonzero()[:, 0]
     if not len(which):
         return
     rays = rays.at(which)
     normal = canvas.get("normals", rays.pixel)
-    tangent = in_camera(world_from_camera, patch.along)[:, rays.frame.long()]
+    tangent = of_rays(in_camera(world_from_camera, patch.along), rays)
     along = unit(tangent - dot(tangent, normal) * normal)
-    paint_bubbles(
-        canvas,
-        rays,
-        lamps,
-        Bubbles(*(each[which] for each in seen)),
-        fine[which],
-        along,
-        cross(normal, along),
+    own = Bubbles(*(each[which] for each in seen))
+    paint_bubbles(canvas, rays, lamps, own, along=along, across=cross(normal, along))
+
+
+@lru_cache(maxsize=_GRIDS_KEPT)
+def _patch_grids(patch: PatchDraw, device: str) -> tuple[Grid, Grid]:
+    """Return a patch's bubbles; y is counted from its middle, so that no seam runs through it."""
+    half, wide = patch.length_mm / 2, patch.half_angle_rad * REFERENCE_MM
+
+    def cover(x_mm: Tensor, y_mm: Tensor) -> Tensor:
+        wobble = 0.3 * (0.9 * x_mm + 0.3 * y_mm).sin() * (1.7 * x_mm).cos()
+        return (1.1 - (x_mm / half).square() - (y_mm / wide).square() + wobble).clamp(0, 1)
+
+    box = (-half - _DEEPEST_MM, half + _DEEPEST_MM, -wide, wide)
+    return on_device(bubble_grids(patch.foam, box, cover), device)
+
+
+def on_device(grids: tuple[Grid, Grid], device: str) -> tuple[Grid, Grid]:
+    """Return the same bubbles on a device."""
+    large, fine = (
+        grid._replace(
+            x_mm=grid.x_mm.to(device),
+            y_mm=grid.y_mm.to(device),
+            radius_mm=grid.radius_mm.to(device),
+        )
+        for grid in grids
     )
+    return large, fine
+
+
+def _of_grid(
+    x: Tensor, y: Tensor, grid: Grid, narrow: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return whether each place is in a bubble, and where in it, in radii."""
+    row = (x * (1 / grid.cell_mm) - (grid.first_x + 0.5)).floor().int()
+    column = (y * (1 / grid.cell_mm) - (grid.first_y + 0.5)).floor().int()
+    row, column = row.clamp(0, grid.rows - 2), column.clamp(0, grid.columns - 2)
+    first = row * grid.columns + column
+    least = None if narrow is None else narrow.clamp(max=1)
+    best = best_x = best_y = torch.zeros_like(x)
+    best_radius = torch.ones_like(x)
+    for step in (0, 1, grid.columns, grid.columns + 1):
+        cell = first + step
+        radius = grid.radius_mm[cell]
+        off_x, off_y = x - grid.x_mm[cell], y - grid.y_mm[cell]
+        if narrow is not None and least is not None:
+            radius, off_y = radius * least, off_y * narrow
+        height = radius * radius - off_x * off_x - off_y * off_y
+        higher = height > best
+        best = torch.where(higher, height, best)
+        best_x = torch.where(higher, off_x, best_x)
+        best_y = torch.where(higher, off_y, best_y)
+        best_radius = torch.where(higher, radius, best_radius)
+    return best > 0, best_x / best_radius, best_y / best_radius
 
 
 def _hash(x: Tensor, y: Tensor, seed: int) -> Tensor:

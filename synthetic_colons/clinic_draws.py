@@ -35,10 +35,10 @@ LYING: tuple[tuple[Triplet, float], ...] = (
 # Linear reflectance of bowel fluid: from bile's yellow to thin brown stool; fitted by eye to the
 # pool in ETIS-Larib's frames 2 and 7, whose sRGB is (165, 140, 70).
 FLUID_COLOURS: tuple[Triplet, ...] = (
-    (0.42, 0.32, 0.08),
-    (0.40, 0.27, 0.09),
-    (0.30, 0.18, 0.06),
-    (0.45, 0.40, 0.22),
+    (0.38, 0.29, 0.12),
+    (0.36, 0.25, 0.11),
+    (0.27, 0.17, 0.08),
+    (0.42, 0.37, 0.24),
 )
 # How far each primary gets, against green: bile and stool take blue first.
 FLUID_PASSES: Triplet = (1.35, 1.0, 0.5)
@@ -50,6 +50,8 @@ SHEATH_COLOURS: tuple[Triplet, ...] = (
     (0.80, 0.30, 0.06),
     (0.05, 0.05, 0.06),
 )
+# A cluster is no larger than this share of its pool.
+_CLUSTER_SHARE = 0.3
 
 
 def draw_clinic(
@@ -242,7 +244,8 @@ def _clusters(
         across = torch.linalg.cross(frame[:, 2], torch.tensor(up), dim=-1)
         spot = here + aside * across
         u, v = (float(spot @ torch.tensor(axis)) for axis in plane_axes(up))
-        found.append(ClusterDraw(u_mm=u, v_mm=v, radius_mm=dice.within(s.foam_radius_mm)))
+        radius = min(dice.within(s.foam_radius_mm), _CLUSTER_SHARE * (ends[1] - ends[0]))
+        found.append(ClusterDraw(u_mm=u, v_mm=v, radius_mm=radius))
     return tuple(found)
 
 

@@ -56,13 +56,13 @@ class ClinicSettings:
     patch_half_angle_rad: Range = (0.2, 0.8)
     bubble_cell_mm: Range = (2.0, 6.0)  # the largest bubble of a cluster; foam is a quarter of it
     bubble_density: Range = (0.35, 1.0)  # share of cells with a bubble, in the middle
-    # Instrument; makers' sheets: channel 2.8 to 3.7 mm, sheaths 1.8 to 2.8 mm, cups 2.2 to 3 mm
+    # Instrument; makers' sheets: channel 2.8 to 3.7 mm, sheaths 1.8 to 2.5 mm, cups 2.2 to 3 mm
     instrument_chance: float = 0.12
     snare_share: float = 0.5  # of instruments
     clock_h: Range = (4.0, 6.5)  # where the channel lies; 5 to 6 h in common colonoscopes
     any_clock_chance: float = 0.2  # other makes, turned images
-    channel_offset_mm: Range = (3.2, 5.0)  # from the lens to the channel's middle
-    sheath_radius_mm: Range = (1.0, 1.4)
+    channel_offset_mm: Range = (4.0, 6.0)  # from the lens to the channel's middle
+    sheath_radius_mm: Range = (0.9, 1.25)
     inward_rad: Range = (0.02, 0.14)  # tilt towards the lens's axis
     reach_mm: Range = (10.0, 32.0)  # how far it stands out
     swing_mm: Range = (0.5, 5.0)  # to and fro

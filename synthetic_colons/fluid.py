@@ -6,23 +6,32 @@ rows, and a ray that ends there from above has gone through the surface exactly 
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from synthetic_colons.bubbles import Bubbles, foam_at, paint_bubbles
+from synthetic_colons.bubbles import (
+    Box,
+    Bubbles,
+    Grid,
+    bubble_grids,
+    bubbles_at,
+    on_device,
+    paint_bubbles,
+)
 from synthetic_colons.clinic_settings import ClinicDraw, PoolDraw, Triplet, plane_axes
 from synthetic_colons.exposure import LUMINANCE
 from synthetic_colons.light import Lamps
-from synthetic_colons.pixel_lists import Canvas, Rays, dot, in_camera, lit, unit
+from synthetic_colons.pixel_lists import Canvas, Rays, dot, in_camera, lit, of_rays, unit
 
 FLUID_LABEL = 210
 WATER_FRESNEL = 0.02  # ((1.33 - 1) / (1.33 + 1))^2
 MENISCUS_MM = 0.7  # height over which the surface bends up to the wall
 SURFACE_ROUGHNESS = 0.13  # a still surface is smoother, but lamps are not points
 _SURFACE_WET = 1.0  # the renderer's film is water too
-_MENISCUS_TILT, _MENISCUS_GAIN = 0.8, 0.10  # the bent edge turns to the lamps and gathers light
+_MENISCUS_TILT, _MENISCUS_GAIN = 0.8, 0.05  # the bent edge turns to the lamps and gathers light
 # What the lumen above throws back, seen in the surface: tissue, about so far above it.
 _ABOVE_ALBEDO = (0.50, 0.24, 0.18)
 _ABOVE_MM = 18.0
@@ -34,6 +43,8 @@ _SWIRL = 0.2  # how much it changes the turbidity
 _VEIL_NEAREST_MM = 5.0
 _VEIL_SHARE = 0.25
 UNSEEN = 0.05  # share of the light below which what is behind is not seen
+_CLUSTER_REACH = 1.3  # radii: beyond, nothing of a cluster is left
+_POOLS_KEPT = 16  # whose foam is remembered; some 100 kB each
 _TINY = 1e-6
 
 
@@ -61,13 +72,13 @@ def pools_in_sight(
     up = in_camera(world_from_camera, draw.up)  # (3, B)
     frame = canvas.rays.frame.long()
     tall = _along(world_from_camera[:, :3, 3], draw.up)  # (B,)
-    climb = dot(up if up.shape[1] == 1 else up[:, frame], canvas.rays.ray)  # mm for each mm
+    climb = dot(of_rays(up, canvas.rays), canvas.rays.ray)  # mm for each mm
     distance = canvas.get("distance_mm")[0]
     for pool in draw.pools:
         if pool.to_mm <= low or pool.from_mm >= high:
             continue
         above = tall - pool.level_mm  # (B,)
-        own = above if len(above) == 1 else above[frame]
+        own = of_rays(above, canvas.rays)
         inside = valid & (arc > pool.from_mm) & (arc < pool.to_mm) & (own + distance * climb < 0)
         dips = torch.zeros_like(above, dtype=torch.bool)
         if bool((above <= 0).any()):
@@ -100,17 +111,19 @@ def paint_pool(
     if not len(which):
         return
     rays, pool = canvas.rays.at(which), seen.pool
-    frame = rays.frame.long()
     axes = plane_axes(draw.up)
-    up, *sides = (in_camera(world_from_camera, each)[:, frame] for each in (draw.up, *axes))
+    up, *sides = (
+        of_rays(in_camera(world_from_camera, each), rays).expand(3, len(t))
+        for each in (draw.up, *axes)
+    )
     u, v = (
-        _along(world_from_camera[:, :3, 3], axis)[frame] + t * dot(side, rays.ray)
+        of_rays(_along(world_from_camera[:, :3, 3], axis), rays) + t * dot(side, rays.ray)
         for axis, side in zip(axes, sides, strict=True)
     )
     passes = _passes(pool, behind[front] - t, u, v)  # (3, N)
     edge = torch.exp(-seen.below_mm[front] / MENISCUS_MM)
     wall = canvas.get("normals", rays.pixel)
-    tilt_u, tilt_v = _ripples(pool, u, v, time_s.to(u)[frame])
+    tilt_u, tilt_v = _ripples(pool, u, v, of_rays(time_s.to(u), rays))
     skin = unit(up + tilt_u * sides[0] + tilt_v * sides[1] + _MENISCUS_TILT * edge * wall)
     fluid = torch.tensor(pool.albedo, device=t.device)[:, None] * (1 - passes)
     ones = torch.ones_like(t)
@@ -129,7 +142,7 @@ def paint_pool(
     below = canvas.get("light", pixel) - canvas.get("film", pixel)
     grazing = 1 - (-dot(up, rays.ray)).clamp(0, 1)
     mirrors = WATER_FRESNEL + (1 - WATER_FRESNEL) * grazing.square().square() * grazing
-    above = torch.tensor(_ABOVE_ALBEDO, device=t.device)[:, None] * _powers(lamps)[:, frame]
+    above = torch.tensor(_ABOVE_ALBEDO, device=t.device)[:, None] * of_rays(_powers(lamps), rays)
     above = above / ((t + _ABOVE_MM).square() * math.pi)
     diffuse = (1 - mirrors) * (diffuse + passes * below) + mirrors * above
     valid = torch.ones_like(pixel, dtype=torch.bool)[None]
@@ -167,7 +180,7 @@ def _paint_veil(canvas: Canvas, seen: PoolInSight, lamps: Lamps) -> None:
     far = torch.where(canvas.get("valid", pixel)[0], distance, torch.inf)
     reach = torch.tensor(seen.pool.turbidity_mm, device=distance.device)[:, None]
     passes = torch.exp(-torch.minimum(far, seen.surface_mm) / reach)
-    glow = _powers(lamps)[:, rays.frame.long()] / reach.clamp(min=_VEIL_NEAREST_MM).square()
+    glow = of_rays(_powers(lamps), rays) / reach.clamp(min=_VEIL_NEAREST_MM).square()
     colour = torch.tensor(seen.pool.albedo, device=distance.device)[:, None]
     film = canvas.get("film", pixel) * passes
     diffuse = (canvas.get("light", pixel) - canvas.get("film", pixel)) * passes
@@ -187,23 +200,37 @@ def _paint_foam(
 ) -> None:
     if not pool.clusters:
         return
-    near = _cover(pool, *place) > 0
+    u, v = place
+    grids, box = _pool_grids(pool, str(u.device))
+    near = (u > box[0]) & (u < box[1]) & (v > box[2]) & (v < box[3])
     which = near.nonzero()[:, 0]
     if not len(which):
         return
-    u, v = place[0][which], place[1][which]
-
-    def cover(u_mm: Tensor, v_mm: Tensor) -> Tensor:
-        return _cover(pool, u_mm, v_mm)
-
-    found, fine = foam_at(u, v, torch.ones_like(u), cover, pool.foam)
+    found = bubbles_at(u[which], v[which], grids)
     own = found.found.nonzero()[:, 0]
     if not len(own):
         return
     which = which[own]
     seen = Bubbles(*(each[own] for each in found))
     along, across = sides[:, :, which]
-    paint_bubbles(canvas, rays.at(which), lamps, seen, fine[own], along, across)
+    paint_bubbles(canvas, rays.at(which), lamps, seen, along=along, across=across)
+
+
+@lru_cache(maxsize=_POOLS_KEPT)
+def _pool_grids(pool: PoolDraw, device: str) -> tuple[tuple[Grid, Grid], Box]:
+    """Return the foam of a pool, and the box that it floats in."""
+    reach = [(each.u_mm, each.v_mm, _CLUSTER_REACH * each.radius_mm) for each in pool.clusters]
+    box = (
+        min(u - r for u, _, r in reach),
+        max(u + r for u, _, r in reach),
+        min(v - r for _, v, r in reach),
+        max(v + r for _, v, r in reach),
+    )
+
+    def cover(u_mm: Tensor, v_mm: Tensor) -> Tensor:
+        return _cover(pool, u_mm, v_mm)
+
+    return on_device(bubble_grids(pool.foam, box, cover), device), box
 
 
 def _cover(pool: PoolDraw, u_mm: Tensor, v_mm: Tensor) -> Tensor:
@@ -213,7 +240,7 @@ def _cover(pool: PoolDraw, u_mm: Tensor, v_mm: Tensor) -> Tensor:
     for each in pool.clusters:
         off_u, off_v = u_mm - each.u_mm, v_mm - each.v_mm
         away = (off_u * off_u + off_v * off_v) / each.radius_mm**2
-        best = torch.maximum(best, 1.2 - away + wobble * (away < 2))
+        best = torch.maximum(best, 1.2 - away + wobble * (away < 1.2))
     return best.clamp(0, 1)
 
 

@@ -22,9 +22,13 @@ WIRE_MM = 0.28  # radius of a snare's wire; woven, 0.4 to 0.6 mm thick
 COLLAR_MM = 3.0  # of metal at the sheath's end
 _LOOP_PARTS = 12
 # Metal: little diffuse light, of the colour of the tissue that it mirrors, and a broad highlight.
-_METAL_ALBEDO, _METAL_ROUGHNESS, _METAL_WET = (0.30, 0.25, 0.24), 0.38, 18.0
+_METAL_ALBEDO, _METAL_ROUGHNESS, _METAL_WET = (0.46, 0.41, 0.40), 0.38, 20.0
 _PLASTIC_ROUGHNESS, _PLASTIC_WET = 0.30, 1.6
+# Light guides throw their light forward: what has just left the channel beside them gets little,
+# half of it so far before the lens.
+_BEAM_MM = 8.0
 _FARTHEST_MM = 1e6
+_SHAFT_PARTS = 2  # of the capsules: sheath and collar, the rest is at their end
 _SPARE_MM = 0.05  # by which rays are chosen too many: float32 has the last word on none
 
 
@@ -153,19 +157,20 @@ def _add_parts(
     canvas: Canvas, rays: Rays, lamps: Lamps, draw: InstrumentDraw, parts: tuple[Capsule, ...]
 ) -> None:
     shaft = Capsule(parts[0].a_mm, parts[1].b_mm, parts[0].radius_mm + _SPARE_MM, False)
-    near = _may_meet(rays.ray, shaft) | _in_cone(rays.ray, *_ball(parts[2:]))
-    rays = rays.at(near.nonzero()[:, 0])
-    if not len(rays.pixel):
+    of_shaft, of_head = _may_meet(rays.ray, shaft), _in_cone(rays.ray, *_ball(parts[_SHAFT_PARTS:]))
+    near = (of_shaft | of_head).nonzero()[:, 0]
+    if not len(near):
         return
-    ray = rays.ray.double()
-    best = torch.full_like(ray[0], torch.inf)
-    normal, metal = torch.zeros_like(ray), torch.zeros_like(best, dtype=torch.bool)
-    for part in parts:
-        t, own = capsule_hit(ray, part)
-        nearer = t < best
-        best = torch.where(nearer, t, best)
-        normal = torch.where(nearer, own, normal)
-        metal = torch.where(nearer, part.metal, metal)
+    rays, of_shaft = rays.at(near), of_shaft[near]
+    best = torch.full((len(near),), torch.inf, dtype=torch.float64, device=near.device)
+    normal, metal = best.new_zeros(3, len(near)), torch.zeros_like(best, dtype=torch.bool)
+    for number, part in enumerate(parts):
+        own = of_shaft if number < _SHAFT_PARTS else _in_cone(rays.ray, *_ball((part,)))
+        which = own.nonzero()[:, 0]
+        t, out = capsule_hit(rays.ray[:, which].double(), part)
+        nearer = t < best[which]
+        which = which[nearer]
+        best[which], normal[:, which], metal[which] = t[nearer], out[:, nearer], part.metal
     behind = canvas.get("distance_mm", rays.pixel)[0]
     behind = torch.where(canvas.get("valid", rays.pixel)[0], behind, _FARTHEST_MM)
     which = (best < behind).nonzero()[:, 0]
@@ -188,6 +193,9 @@ def _add_parts(
         roughness=torch.where(metal, _METAL_ROUGHNESS, _PLASTIC_ROUGHNESS),
         wet=torch.where(metal, _METAL_WET, _PLASTIC_WET),
     )
+    depth = (t * rays.ray[2]).clamp(min=0)
+    beam = depth.square() / (depth.square() + _BEAM_MM**2)
+    diffuse, film, irradiance = diffuse * beam, film * beam, irradiance * beam
     canvas.put_light(rays.pixel, diffuse, film, torch.ones_like(rays.pixel, dtype=torch.bool)[None])
     canvas.put("albedo", rays.pixel, albedo)
     canvas.put("shading", rays.pixel, irradiance)

@@ -65,6 +65,8 @@ class Canvas:
             if values.shape[1] == 1 and self._every:
                 return values.reshape(1, -1)
             pixel = self.rays.pixel
+        if self.frames == 1:
+            return values[0].flatten(start_dim=1).index_select(1, pixel)
         return values.reshape(-1)[self._places(pixel, values.shape[1])]
 
     def put(self, name: str, pixel: Tensor, values: Tensor) -> None:
@@ -73,6 +75,9 @@ class Canvas:
             self._maps[name] = self._maps[name].clone(memory_format=torch.contiguous_format)
             self._own.add(name)
         own = self._maps[name]
+        if self.frames == 1:
+            own[0].view(own.shape[1], -1).index_copy_(1, pixel, values.to(own.dtype))
+            return
         own.view(-1)[self._places(pixel, own.shape[1])] = values.to(own.dtype)
 
     def put_light(self, pixel: Tensor, diffuse: Tensor, film: Tensor, valid: Tensor) -> None:
@@ -135,9 +140,10 @@ def lit(
     count = len(distance)
     # Whole vectors: last bits do not depend on a list's length, and no list is 1 long, which a
     # compiler would make a kernel of its own for.
-    full = torch.arange(count + -count % _VECTOR, device=distance.device).clamp(max=count - 1)
-    ray, normal, skin, albedo = (each[:, full] for each in (rays.ray, normal, skin, albedo))
-    distance, roughness, wet = distance[full], roughness[full], wet[full]
+    spare = -count % _VECTOR
+    lists = (rays.ray, normal, skin, albedo, distance, roughness, wet, rays.frame)
+    filled = [torch.cat([x, x[..., -1:].expand(*x.shape[:-1], spare)], dim=-1) for x in lists]
+    ray, normal, skin, albedo, distance, roughness, wet, frame = filled
     nothing = torch.zeros_like(distance)
     end = Surface(
         normal=_triple(normal),
@@ -152,7 +158,7 @@ def lit(
         wet=wet,
         stalked=nothing.int() - 1,
     )
-    numbers, frame = lamps.numbers.to(distance), rays.frame[full]
+    numbers = lamps.numbers.to(distance)
     origin, seen = torch.zeros_like(ray), dark(distance)
     for lamp in range(LAMPS_EACH):
         if bool((numbers[:, lamp, 6:9] > 0).any()):
@@ -177,6 +183,11 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(
         [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
     )
+
+
+def of_rays(values: Tensor, rays: Rays) -> Tensor:
+    """Return each ray's own of the values of frames, (*C, B); of one frame, one for all."""
+    return values if values.shape[-1] == 1 else values[..., rays.frame.long()]
 
 
 def in_camera(world_from_camera: Tensor, direction: tuple[float, float, float]) -> Tensor:
