@@ -51,7 +51,7 @@ def bench(settings: BenchSettings, *, tick: Callable[[str], None] = lambda _: No
     """
     if settings.frames < 1:
         raise DataError(f"{settings.frames} frames to measure; expected 1 or more")
-    compiles = can_compile()
+    compiles, busy = can_compile(), load()
     cold = None
     with tempfile.TemporaryDirectory(prefix="colondepth-bench-") as cache:
         if compiles:
@@ -75,6 +75,7 @@ def bench(settings: BenchSettings, *, tick: Callable[[str], None] = lambda _: No
     return {
         "settings": asdict(settings),
         "made_with": made_with(settings.device),
+        "machine": {"cores": os.cpu_count(), "load_before": busy},
         "enough_frames": settings.frames >= ENOUGH,
         "renderer": {
             "compiled": compiles,
@@ -155,6 +156,11 @@ def peak_memory_mb() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def load() -> float | None:
+    """Return how many programs wanted a core in the last minute; None where nobody counts."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _clip(settings: BenchSettings) -> SyntheticClip:

@@ -5,6 +5,8 @@ from typing import Any
 
 from colondepth.console import out
 
+IDLE_LOAD = 0.5  # programs that want a core; more of them take it from what is measured
+
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print what `bench` returned."""
@@ -42,6 +44,12 @@ def print_report(report: Mapping[str, Any]) -> None:
     )
     if "graphics" in report["vtk"]:
         _say(f"VTK {report['vtk']['version']} drew with {report['vtk']['graphics']}")
+    machine = report["machine"]
+    if (machine["load_before"] or 0) > IDLE_LOAD:
+        _say(
+            f"a busy machine: {machine['load_before']:.1f} programs wanted its"
+            f" {machine['cores']} cores before the start, so the times are too long"
+        )
     if not report["enough_frames"]:
         _say("a trial: too few frames for a figure, take 30 or more")
 

@@ -135,10 +135,12 @@ def test_a_report_holds_the_renderer_and_its_rivals_in_the_same_run(here, capsys
     for words in ("Embree, rays only", "a trial", "not compiled", "32x40", torch.__version__):
         assert words in text
     report["embree"] = {"missing": "embreex is not installed"}
+    report["machine"]["load_before"] = 3.14
     report["renderer"] |= {"compiled": True, "first_frame_cold_s": 41.2}
     print_report(report)
     text = capsys.readouterr().out
     assert "embreex is not installed" in text
+    assert "a busy machine: 3.1 programs" in text
     assert "41.2 s with an empty cache" in text
 
 

@@ -1,12 +1,11 @@
 """Clips as folders: read back as they were rendered, gone on with, refused in one line."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -367,34 +366,6 @@ def test_help_imports_nothing_heavy(command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
     assert "Usage" in done.stdout
-
-
-@dataclass(frozen=True)
-class Numbers:
-    first: float
-    rest: tuple[tuple[int, str], ...]
-    big: Tensor | None = None
-
-
-def test_draws_survive_json_and_what_does_not_fit_is_named():
-    odd = Numbers(math.pi / 7, ((3, "c"), (4, "d")))
-    text = json.dumps(to_json(odd))
-    fields = {k: v for k, v in json.loads(text).items() if k != "big"}
-    assert fields == {"first": odd.first, "rest": [[3, "c"], [4, "d"]]}
-    assert to_json(replace(odd, big=torch.zeros(3, 40)))["big"] == {"map": [3, 40]}
-    assert to_json(replace(odd, big=torch.ones(2)))["big"] == [1, 1]
-    with pytest.raises(DataError, match="holds a set"):
-        to_json(replace(odd, rest={1}))
-    with pytest.raises(DataError, match=r"keys \['to_mm'\]"):
-        from_json(PathDraw, _without_to_mm())
-    with pytest.raises(DataError, match=r"PathDraw\.duration_s is 'long'"):
-        from_json(PathDraw, {**to_json(rendered(C3VD).path.draw), "duration_s": "long"})
-
-
-def _without_to_mm() -> dict:
-    draw = to_json(rendered(C3VD).path.draw)
-    del draw["moves"][0]["to_mm"]
-    return draw
 
 
 def _holds(sheet: Tensor, picture: Tensor) -> bool:
