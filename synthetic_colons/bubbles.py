@@ -22,7 +22,7 @@ from synthetic_colons.pixel_lists import Canvas, Rays, cross, dot, in_camera, li
 BUBBLE_LABEL = 212
 FINE_SHARE = 0.25  # cells of the foam between the bubbles, of the large ones
 REFERENCE_MM = 20.0  # radius of the lumen at which cells around are as wide as along
-_LARGEST, _SMALLEST = 0.5, 0.12  # radius of a bubble, of its cell
+_LARGEST, _SMALLEST = 0.5, 0.2  # radius of a bubble, of its cell
 _JITTER = 0.5  # share of the cell that a bubble's middle is drawn from, so that four are enough
 _DEEPEST_MM = 15.0  # how far a fold or a bulge takes the wall from the reference radius
 # What a film looks like: a rim that scatters lamp light, and an inside that is almost clear.

@@ -135,8 +135,8 @@ class _Dice:
         return min(count - 1, int(self.share() * count))
 
     def steps(self, low: float, high: float, apart: Callable[[], float]) -> list[float]:
-        """Return places between two ends, each so far from the one before."""
-        places, at = [], low + self.share() * apart()
+        """Return places between two ends, each so far from the one before; at least one."""
+        places, at = [], low + self.share() * min(apart(), high - low)
         while at < high:
             places.append(at)
             at += apart()

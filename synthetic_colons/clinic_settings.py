@@ -54,7 +54,7 @@ class ClinicSettings:
     bubbles_apart_mm: Range = (15.0, 60.0)  # between two patches, along the colon
     patch_length_mm: Range = (6.0, 35.0)
     patch_half_angle_rad: Range = (0.2, 0.8)
-    bubble_cell_mm: Range = (2.0, 6.0)  # the largest bubble of a cluster; foam is a quarter of it
+    bubble_cell_mm: Range = (2.5, 6.0)  # the largest bubble of a cluster; foam is a quarter of it
     bubble_density: Range = (0.35, 1.0)  # share of cells with a bubble, in the middle
     # Instrument; makers' sheets: channel 2.8 to 3.7 mm, sheaths 1.8 to 2.5 mm, cups 2.2 to 3 mm
     instrument_chance: float = 0.12
