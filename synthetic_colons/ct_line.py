@@ -21,7 +21,7 @@ from synthetic_colons.ct_sections import Floats, Ints, Sections
 
 VOXELS = 2.5e6  # 1.8 mm in a colon as it lies, and bounded memory for one that was straightened
 _NARROWEST_VOXELS = 2.0  # what is narrower is the space between the two sides of a wall
-_CENTRED = 2.0  # power of the distance from the wall that a step of the way is divided by
+_CENTRED = 4.0  # power of the distance from the wall that a step of the way is divided by
 KNOT_MM = 8.0  # between places where the line is drawn to the middle
 _CUT_MM = 20.0  # at either end, where the way comes from a corner
 _SHORTEST_MM = 100.0

@@ -18,6 +18,8 @@ from synthetic_colons.wall_tables import COLUMNS, ROW_MM, rows_of
 LARGEST_BEND = 0.6
 NARROWEST_MM = 3.0  # what a scope's rays may pass
 CONTROL_MM = 16.0  # between control points of the line: as dense as a flexure needs
+_OWN_SHARE = 0.9  # of the way to where another piece of the line is as near
+_OTHERS = 2  # every so many nodes are asked
 _SMOOTHINGS = 80
 _PULL = 0.2  # of the way to the middle of its neighbours, where a control point bends too sharply
 _ASIDE = 0.5  # of the radius there: the line leaves the middle no further
@@ -80,7 +82,7 @@ def wall_radii(line: CentreLine, sections: Sections) -> tuple[Floats, float, flo
     width = ndimage.median_filter([_width(row) for row in radius], _MEDIAN_ROWS, mode="nearest")
     known = np.isfinite(radius) & (radius <= _OPEN * width[:, None])
     radius = _filled(radius, known, width)
-    limited = np.clip(radius, _narrowest(arc.numpy()), _widest(line, axes.numpy()))
+    limited = np.clip(radius, _narrowest(arc.numpy()), _widest(line, places.numpy(), axes.numpy()))
     changed = np.abs(limited - radius) > 0
     return limited, float(1 - known.mean()), float(changed.mean())
 
@@ -135,12 +137,24 @@ def _narrowest(arc: Floats) -> Floats:
     return out
 
 
-def _widest(line: CentreLine, axes: Floats) -> Floats:
-    """Return the largest radius over the wall (S, COLUMNS): on the inner side of bends."""
+def _widest(line: CentreLine, places: Floats, axes: Floats) -> Floats:
+    """Return the largest radius over the wall (S, COLUMNS).
+
+    On the inner side of a bend it is a share of the bend's radius; and everywhere a place must be
+    nearer to its own piece of the line than to any other: |c + r e - c'| > r for every c'.
+    """
     node = (np.arange(len(axes)) + 1) // 2
     bend = line.nodes[:, 6:9].double().numpy()[node.clip(0, len(line.nodes) - 1)]  # (S, 3)
     turn = np.arange(COLUMNS) * (2 * math.pi / COLUMNS)
     out = axes[:, :, 0, None] * np.cos(turn) + axes[:, :, 1, None] * np.sin(turn)  # (S, 3, A)
     inward = (bend[:, :, None] * out).sum(axis=1)
     widest: Floats = LARGEST_BEND / inward.clip(1e-6)
-    return np.maximum(widest, NARROWEST_MM + CAP_BLEND_MM)
+    others = line.nodes[::_OTHERS, :3].double().numpy()  # (O, 3)
+    for row, (place, e) in enumerate(zip(places, out, strict=True)):
+        way = others - place
+        square = (way**2).sum(axis=1)
+        apart = square > 1  # mm^2, not the place itself
+        towards = 2 * (way[apart] @ e)  # (O, A)
+        free = (square[apart, None] / towards.clip(1e-6)).min(axis=0)
+        widest[row] = np.minimum(widest[row], _OWN_SHARE * free)
+    return np.maximum(widest, NARROWEST_MM)
