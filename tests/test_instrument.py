@@ -1,5 +1,7 @@
 """Instruments: capsules hit where a slow walk along the ray finds them, and what stands before."""
 
+import math
+
 import numpy as np
 import torch
 from clinic_scene import TIMES_S, draw, instrument, pool, two_frames
@@ -9,6 +11,8 @@ from torch.testing import assert_close
 from synthetic_colons.clinic import FLUID_LABEL, TOOL_LABEL, add_clinic
 from synthetic_colons.clinic_settings import Tool
 from synthetic_colons.instrument import Capsule, capsule_hit, capsules, out_mm
+from synthetic_colons.light import POWER, draw_lamps
+from synthetic_colons.shading import RETURNED
 
 
 def away_mm(point: np.ndarray, part: Capsule) -> np.ndarray:
@@ -95,3 +99,21 @@ def test_an_instrument_comes_out_swings_and_goes_back():
     assert 0 < out[1] < out[2]
     assert all(15 - 1e-9 <= each <= 21 + 1e-9 for each in out[2:4])
     assert abs(out[2] - out[3]) > 1
+
+
+def test_an_instrument_is_lit_by_lambert_and_its_highlights_are_told_apart():
+    frames, view, poses, _ = two_frames()
+    lamps = draw_lamps(torch.Generator().manual_seed(1), 2, at_lens=True)
+    after = add_clinic(frames, view, poses, lamps, draw(instrument=instrument()), TIMES_S)
+    shown = after.label == TOOL_LABEL
+    distance = after.distance_mm
+    cosine = -(after.normals * CAMERA.rays(H, W).movedim(-1, 0)).sum(dim=1, keepdim=True)
+    # One lamp at the lens; what has just left the channel gets less than inverse square and cosine.
+    most = POWER * cosine.clamp(min=0) / distance.square().clamp(min=1)
+    assert (after.shading[shown] <= most[shown] * 1.001 + 1e-6).all()
+    assert (after.shading[shown] > 0.1 * most[shown]).float().mean() > 0.5
+    lambert = after.albedo / math.pi * after.shading
+    returned = (after.light - after.film - lambert)[shown.expand_as(lambert)]
+    assert returned.min() > -1e-5
+    assert returned.max() < RETURNED * POWER / 400 / math.pi  # of a lumen 20 mm wide
+    assert after.film[shown.expand_as(lambert)].max() > 0.1
