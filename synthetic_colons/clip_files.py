@@ -215,6 +215,7 @@ def _drawn(clip: SyntheticClip, order: ClipOrder) -> dict[str, Any]:
         "lamps": _lamps(clip.lamps),
         "tissue": to_json(draw_tissue(again("looks"), coloured)),
         "sensor": sensor,
+        "clinic": None if clip.clinic is None else to_json(clip.clinic),
     }
 
 
