@@ -66,6 +66,25 @@ def test_a_frame_is_the_same_alone_and_in_a_batch(everything):
             assert (getattr(alone, field.name) == getattr(everything, field.name)[k : k + 1]).all()
 
 
+def test_behind_the_border_nothing_is_painted(everything):
+    frames, _, poses, lamps = two_frames()
+    inside = torch.zeros(1, 36, 48, dtype=torch.bool)
+    inside[:, 3:33, 5:40] = True
+    inside[:, 20:, 8:14] = False
+    view = sight(CAMERA, frames=2, inside=inside)
+    which = torch.zeros(2, dtype=torch.long)
+    bordered = render(tube_scene(), view, poses, which=which, lamps=lamps)
+    after = add_clinic(bordered, view, poses, lamps, EVERYTHING, TIMES_S)
+    for name in ("light", "depth_mm", "normals"):
+        shown = inside.expand_as(getattr(after, name))
+        assert_close(
+            getattr(after, name)[shown], getattr(everything, name)[shown], rtol=1e-4, atol=1e-4
+        )
+        assert getattr(after, name)[~shown].abs().max() == 0
+    assert (after.label == everything.label)[inside.expand(2, 1, 36, 48)].float().mean() > 0.999
+    assert (frames.label != after.label).any()
+
+
 def test_a_draw_is_numbers_and_the_same_seed_gives_the_same():
     settings = ClinicSettings(
         pool_chance=1.0, bubbles_chance=1.0, instrument_chance=1.0, wave_chance=1.0
