@@ -112,6 +112,7 @@ class Coverage:
             facing: cosine between ray and normal, (B, 1, H, W).
         """
         looked = rendering.valid & (facing > SEEN_COSINE) & (rendering.distance_mm < SEEN_MM)
+        looked &= rendering.axis_mm > 0  # fluid and instruments hide the wall: no coordinates there
         row = (rendering.arc_mm / COVERAGE_MM).round().long() - self._first
         column = (rendering.angle_rad * (COVERAGE_COLUMNS / (2 * math.pi))).round().long()
         kept = looked & (row >= 0) & (row < len(self.seen))
