@@ -9,14 +9,15 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from colondepth.console import InterruptedWorkError, err, out
-from colondepth.errors import ColonDepthError, PluginError
+from colondepth.errors import ColonDepthError
+from colondepth.mounting import mount
 from colondepth.plugins import Plugins
 
 commands = Plugins("colondepth.commands", kind="command")
@@ -38,15 +39,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name in commands.names():
-        try:
-            command = commands.load(name)
-        except PluginError as error:
-            command = _broken(error)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command)
+    mount(app, commands)
     return app
 
 
@@ -101,14 +94,6 @@ def _root(
     ] = False,
 ) -> None:
     del show_version
-
-
-def _broken(error: PluginError) -> Callable[[], None]:
-    def broken() -> None:
-        raise error
-
-    broken.__doc__ = f"Cannot be used: {error}"
-    return broken
 
 
 def _usage(error: Any) -> str:

@@ -247,7 +247,7 @@ def _device(text: str) -> "torch.device":
     try:
         device = torch.device(text)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"--device {text} cannot be used: {reason}") from error
     return device

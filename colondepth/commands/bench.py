@@ -3,11 +3,9 @@
 A benchmark is an entry point of the group `colondepth.benchmarks`, a function as commands are.
 """
 
-from collections.abc import Callable
-
 import typer
 
-from colondepth.errors import PluginError
+from colondepth.mounting import mount
 from colondepth.plugins import Plugins
 
 benchmarks = Plugins("colondepth.benchmarks", kind="benchmark")
@@ -17,25 +15,12 @@ def group() -> typer.Typer:
     """Mount every installed benchmark; one that cannot be imported is there and says why."""
     found = typer.Typer(no_args_is_help=True, help="Measure how fast this machine does things.")
     found.callback()(_root)
-    for name in benchmarks.names():
-        try:
-            command = benchmarks.load(name)
-        except PluginError as error:
-            command = _broken(error)
-        found.command(name)(command)
+    mount(found, benchmarks)
     return found
 
 
 def _root() -> None:
     """Measure how fast this machine does things."""
-
-
-def _broken(error: PluginError) -> Callable[[], None]:
-    def broken() -> None:
-        raise error
-
-    broken.__doc__ = f"Cannot be used: {error}"
-    return broken
 
 
 app = group()

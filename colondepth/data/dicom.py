@@ -30,7 +30,7 @@ class _Frames:
 
         try:
             pixels: Any = pixel_array(self.path, index=number)
-        except (ValueError, RuntimeError, OSError, AttributeError, NotImplementedError) as error:
+        except (ValueError, RuntimeError, OSError, AttributeError) as error:
             raise DataError(f"{self.path}, frame {number} cannot be decoded: {error}") from error
         pixels = np.asarray(pixels, dtype=np.float32) / np.float32(self.highest)
         if pixels.ndim == 2:
