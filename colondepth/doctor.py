@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from colondepth.backbones import backbones
+from colondepth.backbones.registry import backbones
 from colondepth.errors import ColonDepthError
 from colondepth.weights import shipped
 

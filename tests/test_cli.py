@@ -10,7 +10,7 @@ from importlib.metadata import entry_points, version
 import pytest
 
 from colondepth import cli
-from colondepth.backbones import backbones
+from colondepth.backbones.registry import backbones
 from colondepth.errors import DuplicateNameError, PluginError, UnknownNameError
 from colondepth.plugins import Plugins
 
