@@ -206,6 +206,8 @@ class Prediction:
     disparity_px: Tensor | None = None  # (B, 1, H, W)
     target_from_source: Tensor | None = None  # (B, 4, 4)
     coarser_depth_mm: tuple[Tensor, ...] = ()  # (B, 1, h, w) each, finest first, for losses
+    # (B, 2K, h, w), for losses over K labels: each two channels say "not beyond" and "beyond".
+    label_logits: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong to one batch of one size."""
@@ -231,6 +233,16 @@ class Prediction:
                 depth_mm=(self.depth_mm, "B 1 H W"), coarser_depth_mm=(depth_mm, "B 1 h w")
             )
             require_float(coarser_depth_mm=depth_mm)
+        if self.label_logits is not None:
+            size = require_shapes(
+                depth_mm=(self.depth_mm, "B 1 H W"), label_logits=(self.label_logits, "B K2 h w")
+            )
+            require_float(label_logits=self.label_logits)
+            if size["K2"] % 2:
+                raise ShapeError(
+                    f"label_logits has shape {tuple(self.label_logits.shape)}, expected two"
+                    " channels a label"
+                )
 
 
 def _read_kept(read: Callable[[int], View], kept: range, number: int) -> View:

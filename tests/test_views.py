@@ -144,3 +144,13 @@ def test_a_prediction_is_frozen_and_its_parts_fit_together():
         Prediction(depth_mm=depth_mm, valid=torch.ones(2, 1, H, W))
     with pytest.raises(ShapeError, match="coarser_depth_mm"):
         Prediction(depth_mm=depth_mm, coarser_depth_mm=(torch.ones(3, 1, 9, 12),))
+    with pytest.raises(ShapeError, match=r"label_logits has shape \(3, 8, 9, 12\)"):
+        Prediction(depth_mm=depth_mm, label_logits=torch.zeros(3, 8, 9, 12))
+    with pytest.raises(ShapeError, match="two channels a label"):
+        Prediction(depth_mm=depth_mm, label_logits=torch.zeros(2, 7, 9, 12))
+    with pytest.raises(DataError, match="label_logits"):
+        Prediction(depth_mm=depth_mm, label_logits=torch.zeros(2, 8, 9, 12, dtype=torch.int64))
+    assert (
+        Prediction(depth_mm=depth_mm, label_logits=torch.zeros(2, 8, 9, 12)).label_logits
+        is not None
+    )
