@@ -1,0 +1,1 @@
+"""Depth from one image: published networks, written from their papers, one file a system."""
