@@ -1,8 +1,8 @@
 """DispNetS of SfMLearner (Zhou et al. 2017, arXiv 1704.07813): an encoder-decoder of 7 levels.
 
 The network's unit: disparity = 10 sigma + 0.01 with sigma in (0, 1), and depth is 1 / disparity,
-0.0999 to 100 units. A unit is `unit_mm`; at 10 mm depths from 1 mm to 1 m can be said. Trained on true
-depth the answer is metric; trained on video alone every network has a unit of its own.
+0.0999 to 100 units. A unit is `unit_mm`; at 10 mm depths from 1 mm to 1 m can be said. Trained on
+true depth the answer is metric; trained on video alone every network has a unit of its own.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class DispNet(Backbone):
     # 7 halvings would ask for multiples of 128; maps that come out a pixel larger than what they
     # join lose their last row or column, as published with 128x416.
     sizes = SizeRule(multiple=32, least=(32, 32))
-    source = "Zhou et al. 2017, Unsupervised learning of depth and ego-motion from video (DispNetS)"
+    source = "Zhou et al. 2017, SfMLearner's DispNetS, arXiv 1704.07813"
 
     def __init__(
         self, *, unit_mm: float = 10.0, steepest: float = 10.0, least: float = 0.01

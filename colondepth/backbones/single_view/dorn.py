@@ -64,7 +64,7 @@ class Dorn(Backbone):
     """
 
     sizes = SizeRule(exact=_LAYOUTS[Layout.KITTI][0])
-    source = "Fu et al. 2018, Deep ordinal regression network for monocular depth estimation"
+    source = "Fu et al. 2018, ordinal regression, arXiv 1806.02446"
     mean: Tensor  # of the images, (3, 1, 1)
 
     def __init__(

@@ -38,7 +38,7 @@ class Eigen(Backbone):
     """
 
     sizes = SizeRule(exact=(228, 304))
-    source = "Eigen et al. 2014, Depth map prediction from a single image (coarse and fine)"
+    source = "Eigen et al. 2014, coarse and fine, arXiv 1406.2283"
 
     def __init__(
         self,

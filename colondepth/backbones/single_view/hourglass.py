@@ -46,7 +46,7 @@ class Hourglass(Backbone):
     """
 
     sizes = SizeRule(multiple=16, least=(32, 32))  # batch norm has 2x2 pixels at the narrowest
-    source = "Chen et al. 2016, Single-image depth perception in the wild (hourglass)"
+    source = "Chen et al. 2016, depth in the wild, arXiv 1604.03901"
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class Monodepth2(Backbone):
     """
 
     sizes = SizeRule(multiple=32, least=(64, 64))  # the decoder mirrors borders of 2 pixels or more
-    source = "Godard et al. 2019, Digging into self-supervised monocular depth estimation"
+    source = "Godard et al. 2019, Monodepth2, arXiv 1806.01260"
 
     def __init__(
         self,

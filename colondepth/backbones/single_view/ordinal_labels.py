@@ -84,10 +84,10 @@ class Labels:
         """
         if decode is not Decode.PAPER:
             depth: Tensor = ((label - 1 + _START[decode]) / _RATE).exp()
-            return self.unit_mm * depth
+            return depth * self.unit_mm
         low = (self.step * label.clamp(max=self.count - 1)).exp()  # t_l
         middle: Tensor = low * (1 + exp(self.step)) / 2  # t_(l+1) is exp(step) times t_l
-        return self.unit_mm * (middle - self.shift)
+        return (middle - self.shift) * self.unit_mm
 
 
 def beyond(label_logits: Tensor) -> Tensor:
@@ -97,4 +97,5 @@ def beyond(label_logits: Tensor) -> Tensor:
     stands for "beyond", whose probability the paper calls P_k.
     """
     pairs = label_logits.unflatten(1, (-1, 2))  # (B, K, 2, h, w)
-    return pairs[:, :, 1] - pairs[:, :, 0]
+    odds: Tensor = pairs[:, :, 1] - pairs[:, :, 0]
+    return odds

@@ -122,7 +122,7 @@ def start_for_relu(network: nn.Module) -> None:
     """Draw convolutions so that a ReLU keeps the size of the gradient (He et al. 2015)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _around(width_in: int, width_out: int, stride: int) -> nn.Module:
