@@ -8,18 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from synthetic_colons.anatomy import FindingKind, PolypKind
+from synthetic_colons.anatomy import FindingKind, PolypDraw, PolypKind
 from synthetic_colons.colon import Colon
+from synthetic_colons.colon_ends import bake_ends, lead_over
 from synthetic_colons.levels import Level
+from synthetic_colons.polyp_colours import (
+    PolypSurface,
+    draw_polyp_colour,
+    head_chart,
+    polyp_albedo,
+    polyp_height_mm,
+)
 from synthetic_colons.shading import TEXEL_NUMBERS, Looks
-from synthetic_colons.tissue import TissueMaps, TissueSettings, bake_tissue, draw_tissue
+from synthetic_colons.tissue import TissueMaps, TissueSettings, bake_tissue, draw_tissue, to_texels
 from synthetic_colons.wall import LABELS
 from synthetic_colons.wall_tables import ROW_MM
 
-# Linear reflectances. Stool: brown to ochre. Polyps against the wall: adenomas are redder, since
-# they hold more blood; hyperplastic ones paler (Paris 2003 and the NICE classification).
-STOOL = (0.30, 0.17, 0.05)
-REDDER, PALER = (1.0, 0.72, 0.74), (1.06, 1.18, 1.2)
+STOOL = (0.30, 0.17, 0.05)  # linear reflectance: brown to ochre
+# Of polyps without a stalk and below 10 mm, this share is hyperplastic (NICE classification, 2012).
+HYPERPLASTIC, LARGEST_HYPERPLASTIC_MM = 0.4, 10.0
+FOOT_SHARE = 0.4  # how much of its head's colour a stalk has where it leaves the wall
+HEAD_ROUGHNESS = 0.2
 _EDGE_TEXELS = 3  # over which a tint sets in
 
 
@@ -38,30 +47,37 @@ def bake_looks(colon: Colon, level: Level, generator: torch.Generator) -> Looks:
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
     noise = torch.Generator(colon.device).manual_seed(seed)
     maps = bake_tissue(draw, colon.wall.radius_mm, step_mm=ROW_MM, generator=noise)
-    albedo, roughness = maps.albedo.clone(), maps.roughness.clone()
-    stalked = torch.zeros(max(1, len(colon.stalked)), 4)
+    ends = bake_ends(draw, noise)
+    # Grey levels are Lambert's walls: light that comes through tissue is red.
+    lit = 1.0 if level.coloured else 0.0
+    maps = replace(maps, albedo=maps.albedo.clone(), glow=maps.glow * lit)
+    ends = replace(ends, glow=ends.glow * lit)
+    lead_over(maps, ends, colon.wall.radius_mm, step_mm=ROW_MM)
+    heads: list[Tensor] = []
+    feet = torch.zeros(max(1, len(colon.stalked)), 4)
     for number, polyp in enumerate(colon.draw.polyps, start=1):
-        shift = torch.rand(5, generator=generator)
-        tint = _polyp_tint(polyp.kind, shift) if level.coloured else torch.ones(3)
+        surface = _polyp_surface(polyp, generator)
+        numbers = draw_polyp_colour(generator, surface, draw).to(colon.device)
         if number in colon.stalked_numbers:
             own = colon.stalked_numbers.index(number)
             row = int(polyp.arc_mm / maps.texel_mm)
-            around = albedo[:, max(0, row - 40) : row + 40].mean(dim=(1, 2)).cpu()
-            stalked[own, :3] = (around * tint).clamp(0.02, 0.95)
-            stalked[own, 3] = 0.2
+            around = maps.albedo[:, max(0, row - 40) : row + 40].mean(dim=(1, 2))
+            albedo, slopes = head_chart(numbers, polyp.size_mm / 2, relief=level.relief)
+            feet[own, :3] = torch.lerp(around, albedo.mean(dim=(1, 2)), FOOT_SHARE).cpu()
+            feet[own, 3] = own
+            film = torch.full_like(albedo[:1], HEAD_ROUGHNESS)
+            heads.append(torch.cat([albedo, slopes[:2], film, slopes[2:]]))
         else:
-            _tint(albedo, colon, number, tint)
+            _grow(maps, colon, number, numbers, relief=level.relief)
     if level.clinic:
-        _stool(albedo, roughness, colon, generator)
-    # Grey levels are Lambert's walls: light that comes through tissue is red.
-    glow = maps.glow if level.coloured else torch.zeros_like(maps.glow)
-    maps = replace(maps, albedo=albedo, roughness=roughness, glow=glow)
-    return _packed(maps, colon, stalked, level)
+        _stool(maps.albedo, maps.roughness, colon, generator)
+    return _packed(maps, ends, heads, colon, feet, level)
 
 
 def join_looks(looks: Sequence[Looks]) -> Looks:
     """Put the looks of several colons behind each other, as `join_tables` does."""
-    rows = torch.cat([each.row_last + 2 for each in looks])
+    counts = [len(each.texels) // (each.columns * TEXEL_NUMBERS) for each in looks]
+    rows = looks[0].row_last.new_tensor(counts)
     return Looks(
         texels=torch.cat([each.texels for each in looks]),
         row_start=(rows.cumsum(0) - rows).int(),
@@ -73,22 +89,42 @@ def join_looks(looks: Sequence[Looks]) -> Looks:
     )
 
 
-def _polyp_tint(kind: PolypKind, shift: Tensor) -> Tensor:
-    redder, paler = torch.tensor(REDDER), torch.tensor(PALER)
-    if kind is PolypKind.FLAT:
-        base = 1 + 0.5 * (paler - 1) * float(shift[0])
-    else:
-        base = torch.lerp(redder, paler, 0.35 * float(shift[0]))
-    result: Tensor = base * (0.9 + 0.2 * shift[1:4])
-    return result
+def _polyp_surface(polyp: PolypDraw, generator: torch.Generator) -> PolypSurface:
+    """Draw what a polyp is made of: small ones without a stalk are often hyperplastic."""
+    pale = float(torch.rand((), generator=generator)) < HYPERPLASTIC
+    if polyp.kind is PolypKind.STALKED:
+        return PolypSurface.PEDUNCULATED
+    if polyp.kind is PolypKind.FLAT:
+        return PolypSurface.FLAT
+    small = polyp.size_mm < LARGEST_HYPERPLASTIC_MM
+    return PolypSurface.HYPERPLASTIC if pale and small else PolypSurface.ADENOMA
 
 
-def _tint(albedo: Tensor, colon: Colon, number: int, tint: Tensor) -> None:
-    """Multiply the albedo where a polyp lies."""
-    rows, share = _share(albedo, colon, number)
-    if share is not None:
-        factor = 1 + share * (tint.to(albedo)[:, None, None] - 1)
-        albedo[:, rows] = (albedo[:, rows] * factor).clamp(0.01, 0.97)
+def _grow(maps: TissueMaps, colon: Colon, number: int, numbers: Tensor, *, relief: bool) -> None:
+    """Give the wall where a polyp lies the polyp's surface, in place."""
+    rows, share = _share(maps.albedo, colon, number)
+    if share is None:
+        return
+    polyp = colon.polyp(number)
+    columns = maps.albedo.shape[-1]
+    lumen = to_texels(
+        colon.wall.radius_mm,
+        ROW_MM,
+        maps.texel_mm,
+        rows=range(rows.start, rows.stop),
+        columns=columns,
+    )
+    arc = torch.arange(rows.start, rows.stop, device=lumen.device)[:, None] * maps.texel_mm
+    angle = torch.arange(columns, device=lumen.device) * (2 * math.pi / columns)
+    turn = (angle - polyp.angle_rad + math.pi).remainder(2 * math.pi) - math.pi
+    rim = lumen[share > 0].max()
+    points = torch.stack(
+        torch.broadcast_tensors(arc - polyp.arc_mm, turn * rim, rim - lumen), dim=-1
+    )
+    colour = polyp_albedo(numbers, points)
+    maps.albedo[:, rows] += share * (colour - maps.albedo[:, rows])
+    if relief:
+        maps.relief_mm[:, rows] += share * polyp_height_mm(numbers, points)
 
 
 def _stool(albedo: Tensor, roughness: Tensor, colon: Colon, generator: torch.Generator) -> None:
@@ -123,7 +159,15 @@ def _share(albedo: Tensor, colon: Colon, number: int) -> tuple[slice, Tensor | N
     return slice(first, last), share * share * (3 - 2 * share)
 
 
-def _packed(maps: TissueMaps, colon: Colon, stalked: Tensor, level: Level) -> Looks:
+def _packed(
+    maps: TissueMaps,
+    ends: TissueMaps,
+    heads: list[Tensor],
+    colon: Colon,
+    feet: Tensor,
+    level: Level,
+) -> Looks:
+    """Put wall, ends and heads below each other; see `charts.py`."""
     relief = maps.relief_mm[0]
     rows, columns = relief.shape
     along = torch.gradient(relief, spacing=maps.texel_mm, dim=0)[0]
@@ -132,16 +176,21 @@ def _packed(maps: TissueMaps, colon: Colon, stalked: Tensor, level: Level) -> Lo
     radius = colon.wall.radius_mm.mean(dim=1)[row.clamp(max=len(colon.wall.radius_mm) - 1)]
     texel = radius[:, None] * (2 * math.pi / columns)
     around = (relief.roll(-1, 1) - relief.roll(1, 1)) / (2 * texel)
-    parts = [*maps.albedo, along, around, maps.roughness[0], maps.glow[0], torch.zeros_like(along)]
-    assert len(parts) == TEXEL_NUMBERS
-    texels = torch.stack(parts, dim=-1)
-    texels = torch.cat([texels, texels[-1:]])  # a last row to look between
+    wall = torch.stack([*maps.albedo, along, around, maps.roughness[0], maps.glow[0]])
+    x, y = torch.gradient(ends.relief_mm[0], spacing=ends.texel_mm)
+    plane = torch.stack([*ends.albedo, x, y, ends.roughness[0], ends.glow[0]])
+    if len(heads) % 2:
+        heads = [*heads, torch.zeros_like(heads[0])]
+    pairs = [torch.cat(heads[k : k + 2], dim=2) for k in range(0, len(heads), 2)]
+    # A last row to look between.
+    numbers = torch.cat([wall, wall[:, -1:], plane, *pairs], dim=1)
+    numbers = pad(numbers.movedim(0, -1), (0, TEXEL_NUMBERS - len(numbers)))
     return Looks(
-        texels=texels.flatten().contiguous(),
+        texels=numbers.flatten().contiguous(),
         row_start=torch.zeros(1, dtype=torch.int32, device=relief.device),
         row_last=torch.tensor([rows - 1], dtype=torch.int32, device=relief.device),
         columns=columns,
         texel_mm=maps.texel_mm,
-        stalked=stalked.flatten().to(relief.device),
+        stalked=feet.flatten().to(relief.device),
         wet=torch.tensor([1.0 if level.wet else 0.0], device=relief.device),
     )

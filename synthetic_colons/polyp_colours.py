@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from colondepth.shapes import require_shapes
+from synthetic_colons.charts import CHART
 from synthetic_colons.tissue import BRIGHTEST, DARKEST, TissueDraw
 
 # What `draw_polyp_colour` packs: pale RGB, absorption RGB, blood, contrast, rod share, waves per mm
@@ -21,6 +22,9 @@ _TAU = 6.283185307179586
 _LOBULE_WAVES = 5.0
 # What grows far from its middle is congested: redder by this share a millimetre, up to the most.
 _FLUSH_PER_MM, _MOST_FLUSH = 0.05, 0.3
+# Of their wavelength: slopes of 5 to 10 degrees, as on the wall, break the lights.
+_PIT_DEPTH, _LOBULE_HEIGHT = 0.02, 0.1
+_DIFFERENCE_SHARE = 0.01  # of a head, between which slopes are taken: a pit is a tenth
 
 
 class PolypSurface(StrEnum):
@@ -81,7 +85,55 @@ def polyp_albedo(numbers: Tensor, points_mm: Tensor) -> Tensor:
     """
     require_shapes(numbers=(numbers, f"*B {NUMBERS}"), points_mm=(points_mm, "*B 3"))
     pale, absorption = numbers[..., 0:3], numbers[..., 3:6]
-    blood, contrast, rods, per_mm, warp = numbers[..., 6:11].unbind(dim=-1)
+    pattern, lobules = _pattern(numbers, points_mm)
+    flush = (_FLUSH_PER_MM * points_mm.norm(dim=-1)).clamp(max=_MOST_FLUSH)
+    blood = numbers[..., 6] * (1 + flush) + numbers[..., 7] * pattern + numbers[..., 14] * lobules
+    colour = pale * torch.exp(-absorption * blood.clamp(min=0)[..., None])
+    return colour.clamp(DARKEST, BRIGHTEST).movedim(-1, 0)
+
+
+def polyp_height_mm(numbers: Tensor, points_mm: Tensor) -> Tensor:
+    """Return how far pits and lobules rise at places, shape (*B); arguments as above."""
+    require_shapes(numbers=(numbers, f"*B {NUMBERS}"), points_mm=(points_mm, "*B 3"))
+    pattern, lobules = _pattern(numbers, points_mm)
+    # What is redder lies deeper: pits and grooves hold the light.
+    return (_LOBULE_HEIGHT * lobules - _PIT_DEPTH * pattern) / numbers[..., 9]
+
+
+def head_chart(numbers: Tensor, radius_mm: float, *, relief: bool) -> tuple[Tensor, Tensor]:
+    """Return albedo and the relief's slopes along the world's axes, (3, CHART, CHART) each.
+
+    Args:
+        numbers: of the polyp's colour, see `polyp_colours`.
+        radius_mm: of its head.
+        relief: whether it has any.
+    """
+    way = torch.linspace(-1, 1, CHART, device=numbers.device)
+    u, v = way[:, None], way[None]
+    z = 1 - u.abs() - v.abs()
+    x = torch.where(z < 0, (1 - v.abs()).copysign(u), u.expand_as(z))
+    y = torch.where(z < 0, (1 - u.abs()).copysign(v), v.expand_as(z))
+    outward = torch.nn.functional.normalize(torch.stack([x, y, z], dim=-1), dim=-1)
+    points = outward * radius_mm
+    albedo = polyp_albedo(numbers, points)
+    if not relief:
+        return albedo, torch.zeros_like(albedo)
+    step = _DIFFERENCE_SHARE * radius_mm
+    slopes = torch.stack(
+        [
+            (polyp_height_mm(numbers, points + way) - polyp_height_mm(numbers, points - way))
+            / (2 * step)
+            for way in step * torch.eye(3, device=numbers.device)
+        ],
+        dim=-1,
+    )
+    slopes = slopes - (slopes * outward).sum(dim=-1, keepdim=True) * outward
+    return albedo, slopes.movedim(-1, 0)
+
+
+def _pattern(numbers: Tensor, points_mm: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pits or ridges, and the lobules that hold them, both about -1 to 1, (*B) each."""
+    rods, per_mm, warp = numbers[..., 8:11].unbind(dim=-1)
     place = _TAU * per_mm[..., None] * points_mm + numbers[..., 11:14]  # (*B, 3) rad
     x, y, z = place.unbind(dim=-1)
     slow_x, slow_y, slow_z = (place / _LOBULE_WAVES).unbind(dim=-1)
@@ -92,9 +144,5 @@ def polyp_albedo(numbers: Tensor, points_mm: Tensor) -> Tensor:
     # The gyroid's levels wind like gyri; the product of three sines has round pits.
     ridges = (sin_x * y.cos() + sin_y * z.cos() + sin_z * x.cos()) * (2 / 3)
     pits = 2 * sin_x * sin_y * sin_z
-    pattern = torch.lerp(pits, ridges, rods)
     lobules = torch.sin(slow_x + 1.3 * slow_y.sin()) * torch.sin(slow_y + 1.7 * slow_z.cos())
-    flush = (_FLUSH_PER_MM * points_mm.norm(dim=-1)).clamp(max=_MOST_FLUSH)
-    blood = blood * (1 + flush) + contrast * pattern + numbers[..., 14] * lobules
-    colour = pale * torch.exp(-absorption * blood.clamp(min=0)[..., None])
-    return colour.clamp(DARKEST, BRIGHTEST).movedim(-1, 0)
+    return torch.lerp(pits, ridges, rods), lobules

@@ -12,11 +12,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from synthetic_colons.field import Triple, from_stalk_mm, gradient, locate, stalk_at, take
+from synthetic_colons.centre_line import NODE_STEP_MM
+from synthetic_colons.charts import END_FROM_MM, end_texel, head_texel
+from synthetic_colons.field import (
+    CAP_BOWL_MM,
+    STALK_BLEND_MM,
+    Place,
+    Triple,
+    from_stalk_mm,
+    gradient,
+    locate,
+    stalk_at,
+    take,
+)
 from synthetic_colons.light import LAMP_NUMBERS
 from synthetic_colons.wall_tables import WallTables
 
-TEXEL_NUMBERS = 8  # albedo r g b, relief's slope along and around, roughness, glow, spare
+# albedo r g b, relief's slope along the chart's two axes, roughness, glow, spare; on heads, whose
+# relief has slopes along the world's three axes, the third stands in the place of the glow
+TEXEL_NUMBERS = 8
 FILM_REFLECTANCE = 0.028  # of water at a right angle: ((1.4 - 1) / (1.4 + 1))^2
 # Share of the light that the lumen sends back once, against Lambert's own; a sphere of albedo a
 # gives a / (1 - a), a tube that is open ahead about a third of it.
@@ -25,7 +39,9 @@ GLOW_WRAP = 0.5  # light enters a fold up to 120 degrees from its normal
 GLOW_STRENGTH = 0.35  # of Lambert's light, for the thinnest crest
 NEAREST_LAMP_MM = 0.5  # nearer than this the lamp's own width counts
 GLOW_TINT = (1.0, 0.32, 0.22)  # what a few mm of mucosa let through: red
-STALKED_MM = 1.5  # over which a stalk's own colour becomes the wall's
+STALKED_MM = 1.5  # over which the wall becomes a stalk's own colour
+# Where stalk and wall are equally far, the smooth minimum that joins them stands at this.
+STALK_FROM_MM = STALK_BLEND_MM / 4
 ON_STALK_MM = 0.2  # nearer than this, a point of the surface is the polyp's and not the wall's
 # The relief shows in the film; light that went through the tissue is smoothed on its way.
 RELIEF_IN_TISSUE = 0.35
@@ -36,12 +52,12 @@ _TINY = 1e-6
 class Looks:
     """What the walls of several colons look like, behind each other."""
 
-    texels: Tensor  # (rows of all * columns * TEXEL_NUMBERS,)
+    texels: Tensor  # (rows of all * columns * TEXEL_NUMBERS,), see `charts.py`
     row_start: Tensor  # (C,) int32
-    row_last: Tensor  # (C,) int32, number of the last row
+    row_last: Tensor  # (C,) int32, number of the wall's last row
     columns: int
     texel_mm: float
-    stalked: Tensor  # (polyps of all * 4,) albedo r g b and roughness of polyps on stalks
+    stalked: Tensor  # (polyps of all * 4,) of polyps on stalks: albedo r g b, number in its colon
     wet: Tensor  # (C,) 1 where a film of mucus lies on the wall, 0 where it is dry
 
 
@@ -88,22 +104,31 @@ def surface(
     n = _unit(gradient(p, place, colon, tables))
     angle = torch.atan2(place.y, place.x)
     rho = (place.x * place.x + place.y * place.y).sqrt()
-    red, green, blue, along, around, roughness, glow = _texel(place.arc_mm, angle, colon, looks)
     number = stalk_at(place, colon, tables)
     away = from_stalk_mm(p, number, tables)
-    own = ((STALKED_MM - away) / STALKED_MM).clamp(0, 1)
-    grain = 1 + 0.16 * (2.9 * p[0]).sin() * (3.3 * p[1]).sin() * (3.1 * p[2]).sin()
-    red = red + own * (take(looks.stalked, number * 4) * grain - red)
-    green = green + own * (take(looks.stalked, number * 4 + 1) * grain - green)
-    blue = blue + own * (take(looks.stalked, number * 4 + 2) * grain - blue)
-    roughness = roughness + own * (take(looks.stalked, number * 4 + 3) - roughness)
-    along, around = along * (1 - own), around * (1 - own)
+    on_stalk = away < STALK_FROM_MM
+    texel, on_end = _texel(place, angle, rho, n, on_stalk, number, colon, tables, looks)
+    red, green, blue, along, around, roughness, third = texel
+    # Towards its foot a stalk loses its pattern, and the wall its own.
+    inside = (1 - away * (1 / STALK_FROM_MM)).clamp(0, 1)
+    beside = ((away - STALK_FROM_MM) * (1 / (STALKED_MM - STALK_FROM_MM))).clamp(0, 1)
+    own = torch.where(on_stalk, inside, beside)
+    first = (number * 4).long()
+    foot = [looks.stalked[k:].gather(0, first) for k in range(3)]
+    red = torch.addcmul(foot[0], own, red - foot[0])
+    green = torch.addcmul(foot[1], own, green - foot[1])
+    blue = torch.addcmul(foot[2], own, blue - foot[2])
     # The relief tilts the normals that are lit; the surface's own stays what it is.
     u, v, t = place.normal, place.side, place.tangent
     c, s = place.x / rho.clamp(min=_TINY), place.y / rho.clamp(min=_TINY)
-    bx = along * t[0] + around * (c * v[0] - s * u[0])
-    by = along * t[1] + around * (c * v[1] - s * u[1])
-    bz = along * t[2] + around * (c * v[2] - s * u[2])
+    along, around, third = own * along, own * around, torch.where(on_stalk, own, 1) * third
+    # Along T and around the wall, or along U and T x U, as weights of T, U and T x U.
+    wt = torch.where(on_end, 0, along)
+    wu, wv = torch.where(on_end, along, -s * around), torch.where(on_end, around, c * around)
+    bx = torch.where(on_stalk, along, wt * t[0] + wu * u[0] + wv * v[0])
+    by = torch.where(on_stalk, around, wt * t[1] + wu * u[1] + wv * v[1])
+    bz = torch.where(on_stalk, third, wt * t[2] + wu * u[2] + wv * v[2])
+    glow = torch.where(on_stalk, 0, third)
     k = RELIEF_IN_TISSUE
     return Surface(
         n,
@@ -185,29 +210,48 @@ def dark(like: Tensor) -> Shade:
     return Shade((nothing,) * 3, (nothing,) * 3, nothing)
 
 
-def _texel(arc: Tensor, angle: Tensor, colon: Tensor, looks: Looks) -> list[Tensor]:
-    """Look the maps up between texels, bilinearly."""
-    row = (arc * (1 / looks.texel_mm)).clamp(min=0)
-    top = row.floor()
-    down = row - top
+def _texel(
+    place: Place,
+    angle: Tensor,
+    rho: Tensor,
+    normal: Triple,
+    on_stalk: Tensor,
+    number: Tensor,
+    colon: Tensor,
+    tables: WallTables,
+    looks: Looks,
+) -> tuple[list[Tensor], Tensor]:
+    """Look the maps up between texels, bilinearly; also say where an end's chart was asked."""
     last = take(looks.row_last, colon)
-    high = top.int().minimum(last)
-    low = (high + 1).minimum(last)
+    length = take(tables.node_last, colon) * NODE_STEP_MM
+    ahead = torch.minimum(place.arc_mm, length - place.arc_mm)
+    on_end = (ahead - rho * rho * (0.5 / CAP_BOWL_MM) < END_FROM_MM) & ~on_stalk
+    on_wall = ~(on_end | on_stalk)
+    below = last + 2
+    row = (place.arc_mm * (1 / looks.texel_mm)).clamp(min=0).minimum(last)
     column = angle * (looks.columns / (2 * math.pi))
-    left = column.floor()
-    across = column - left
+    end_row, end_column = end_texel(place.x, place.y, place.arc_mm > 0.5 * length)
+    head_row, head_column = head_texel(normal, take(looks.stalked, number * 4 + 3))
+    row = torch.where(on_wall, row, below + torch.where(on_end, end_row, head_row))
+    column = torch.where(on_wall, column, torch.where(on_end, end_column, head_column))
+    top, left = row.floor(), column.floor()
+    down, across = row - top, column - left
     wrap = looks.columns - 1
+    high = (take(looks.row_start, colon) + top.int()) * looks.columns
     a, b = left.int() & wrap, (left.int() + 1) & wrap
-    start = take(looks.row_start, colon)
     places = [
-        ((start + r) * looks.columns + q) * TEXEL_NUMBERS for r in (high, low) for q in (a, b)
+        ((r + q) * TEXEL_NUMBERS).long() for r in (high, high + looks.columns) for q in (a, b)
     ]
+    both = down * across
+    weights = (1 - down - across + both, across - both, down - both, both)
     found = []
     for k in range(TEXEL_NUMBERS - 1):
-        one, two, three, four = (take(looks.texels, each + k) for each in places)
-        upper = one + across * (two - one)
-        found.append(upper + down * (three + across * (four - three) - upper))
-    return found
+        one, *others = (looks.texels[k:].gather(0, each) for each in places)
+        value = weights[0] * one
+        for weight, other in zip(weights[1:], others, strict=True):
+            value = torch.addcmul(value, weight, other)
+        found.append(value)
+    return found, on_end
 
 
 def _unit(v: Triple) -> Triple:

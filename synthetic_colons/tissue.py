@@ -143,6 +143,7 @@ def bake_tissue(
     generator: torch.Generator,
     texel_mm: float = TEXEL_MM,
     columns: int = COLUMNS,
+    folded: bool = True,
 ) -> TissueMaps:
     """Bake the maps of a colon, or of a stretch of one.
 
@@ -155,6 +156,7 @@ def bake_tissue(
         generator: on the device of `radius_mm`; the same state gives the same maps.
         texel_mm: arc length between the rows of the maps.
         columns: of the maps.
+        folded: whether wrinkles run around, as where there are folds, or any way.
     """
     size = require_shapes(radius_mm=(radius_mm, "S A"))
     require_finite(radius_mm=radius_mm)
@@ -178,9 +180,11 @@ def bake_tissue(
         columns=columns,
         radius_mm=float(radius_mm.mean()),
     )
-    fold = _to_texels(_fold_mm(radius_mm, step_mm), step_mm, texel_mm, rows, columns)
+    fold = _fold_mm(radius_mm, step_mm)
+    fold = to_texels(fold, step_mm, texel_mm, rows=range(rows), columns=columns)
     crest = _ramp(fold, 0.2 * _FULL_CREST_MM, _FULL_CREST_MM)
-    relief = _relief(draw, wall) if draw.settings.relief else wall.flat()
+    stretch = 2.0 if folded else 1.0
+    relief = _relief(draw, wall, stretch=stretch) if draw.settings.relief else wall.flat()
     film = wall.noise(18.0, octaves=3) if draw.settings.relief else wall.flat()[0]
     if draw.settings.coloured:
         absorbance = _vessel_shade(draw, wall, crest)
@@ -198,6 +202,22 @@ def bake_tissue(
         glow=(draw.glow * crest.square())[None],
         texel_mm=texel_mm,
     )
+
+
+def to_texels(
+    field: Tensor, step_mm: float, texel_mm: float, *, rows: range, columns: int
+) -> Tensor:
+    """Look a field of the wall's grid (S, A) up at rows of texels, linearly, (rows, columns)."""
+    count, around = field.shape
+    column = torch.arange(columns, device=field.device) * (around / columns)
+    left = column.floor().long()
+    share = column - left
+    field = field[:, left % around] * (1 - share) + field[:, (left + 1) % around] * share
+    row = torch.arange(rows.start, rows.stop, device=field.device) * (texel_mm / step_mm)
+    row = row.clamp(max=count - 1)
+    above = row.floor().long().clamp(max=max(count - 2, 0))
+    part = (row - above)[:, None]
+    return torch.lerp(field[above], field[(above + 1).clamp(max=count - 1)], part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +322,7 @@ def _add_dots(absorbance: Tensor, draw: TissueDraw, wall: _Wall) -> None:
     absorbance += wall.stamp(dots)
 
 
-def _relief(draw: TissueDraw, wall: _Wall) -> Tensor:
+def _relief(draw: TissueDraw, wall: _Wall, *, stretch: float) -> Tensor:
     """Return pits, grooves and wrinkles, (1, rows, columns) mm."""
     relief = draw.pit_height_mm * wall.noise(draw.pit_wavelength_mm)
     swell = wall.noise(45.0, octaves=2)  # where the pattern is plain and where it is smooth
@@ -310,7 +330,7 @@ def _relief(draw: TissueDraw, wall: _Wall) -> Tensor:
     if draw.groove_depth_mm:
         lines = torch.exp(-(wall.noise(2.6) / 0.3).square_())
         relief -= draw.groove_depth_mm * lines * _ramp(-swell, 0.0, 2.0)
-    relief += draw.wrinkle_height_mm * wall.noise(4.0, octaves=2, stretch=2.0)
+    relief += draw.wrinkle_height_mm * wall.noise(4.0, octaves=2, stretch=stretch)
     return (relief - relief.mean())[None]
 
 
@@ -324,19 +344,6 @@ def _fold_mm(radius_mm: Tensor, step_mm: float) -> Tensor:
         mean = ((sums[:, 2 * half + 1 :] - sums[:, : -2 * half - 1]) / (2 * half + 1)).T
         mean = mean.to(radius_mm.dtype)
     return mean - radius_mm
-
-
-def _to_texels(field: Tensor, step_mm: float, texel_mm: float, rows: int, columns: int) -> Tensor:
-    """Look a field of the wall's grid (S, A) up at the texels, linearly, (rows, columns)."""
-    count, around = field.shape
-    column = torch.arange(columns, device=field.device) * (around / columns)
-    left = column.floor().long()
-    share = column - left
-    field = field[:, left % around] * (1 - share) + field[:, (left + 1) % around] * share
-    row = (torch.arange(rows, device=field.device) * (texel_mm / step_mm)).clamp(max=count - 1)
-    above = row.floor().long().clamp(max=max(count - 2, 0))
-    part = (row - above)[:, None]
-    return torch.lerp(field[above], field[(above + 1).clamp(max=count - 1)], part)
 
 
 def _ramp(field: Tensor, low: float, high: float) -> Tensor:
