@@ -61,4 +61,5 @@ def silog_loss(
     scale = image_means(d, known)  # (B,)
     # The spread around the mean, not mean(d^2) - mean(d)^2: that would lose digits, and its sign.
     spread = image_means((d - scale[:, None, None, None]).square(), known)
-    return average(spread + (1 - forgive_scale) * scale.square(), known)
+    images = known.flatten(start_dim=1).any(dim=1)  # (B,)
+    return average(spread + (1 - forgive_scale) * scale.square(), images)

@@ -11,10 +11,10 @@ from torch import Tensor
 from colondepth.errors import DataError
 from colondepth.losses.known import (
     image_means,
-    known_average,
     known_depths,
     require_at_least,
     step,
+    sum_average,
 )
 
 
@@ -58,13 +58,13 @@ def edges_and_curvature_loss(
     r, known = _difference(pred_mm, target_mm, valid, DepthScale(scale))
     across = step(r, known, axis=-1)
     down = step(r, known, axis=-2)
-    edges = _size(*across) + _size(*down)
-    curvature = (
-        _size(*step(*across, axis=-1))
-        + 2 * _size(*step(*across, axis=-2))
-        + _size(*step(*down, axis=-2))
+    return sum_average(
+        _weighted(*across, edge_weight),
+        _weighted(*down, edge_weight),
+        _weighted(*step(*across, axis=-1), curvature_weight),
+        _weighted(*step(*across, axis=-2), 2 * curvature_weight),
+        _weighted(*step(*down, axis=-2), curvature_weight),
     )
-    return edge_weight * edges + curvature_weight * curvature
 
 
 def _difference(
@@ -78,5 +78,5 @@ def _difference(
     return difference / unit.where(unit > 0, 1.0)[:, None, None, None], known
 
 
-def _size(change: Tensor, known: Tensor) -> Tensor:
-    return known_average(change.abs(), known)
+def _weighted(change: Tensor, known: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    return weight * change.abs(), known

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from colondepth.errors import ShapeError
-from colondepth.losses.known import known_average, log_difference, require_at_least, step
+from colondepth.losses.known import log_difference, require_at_least, step, sum_average
 
 
 def gradient_loss(
@@ -27,14 +27,14 @@ def gradient_loss(
     require_at_least(1, scales=scales, distance_px=distance_px)
     d, known = log_difference(pred_mm, target_mm, valid)
     _require_pairs(d, scales, distance_px)
-    total = d.new_zeros(())
+    parts = []
     for scale in range(scales):
         every = 2**scale
         some, some_known = d[..., ::every, ::every], known[..., ::every, ::every]
         for axis in (-1, -2):
             change, both = step(some, some_known, axis=axis, distance=distance_px)
-            total = total + known_average(change.abs(), both)
-    return total / scales
+            parts.append((change.abs() / scales, both))
+    return sum_average(*parts)
 
 
 def _require_pairs(d: Tensor, scales: int, distance_px: int) -> None:

@@ -56,15 +56,26 @@ def image_means(values: Tensor, known: Tensor) -> Tensor:
     return total / known.sum(dim=axes).clamp(min=1)
 
 
-def average(per_image: Tensor, known: Tensor) -> Tensor:
-    """Return the mean of one number an image (B,) over the images with something known."""
-    images = known.flatten(start_dim=1).any(dim=1)  # (B,)
+def average(per_image: Tensor, images: Tensor) -> Tensor:
+    """Return the mean of one number an image (B,) over the images that count, bool (B,)."""
     return torch.where(images, per_image, 0.0).sum() / images.sum().clamp(min=1)
 
 
 def known_average(values: Tensor, known: Tensor) -> Tensor:
     """Return the average of values (B, ...) within each image, then over images; a number."""
-    return average(image_means(values, known), known)
+    return sum_average((values, known))
+
+
+def sum_average(*parts: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the average over images of the sum of each one's means of several kinds.
+
+    Args:
+        parts: values (B, ...) and where they are known, each of a shape of its own. An image
+            without known values of one kind gets 0 for it, without any it does not count.
+    """
+    means = [image_means(values, known) for values, known in parts]  # (B,) each
+    images = [known.flatten(start_dim=1).any(dim=1) for _, known in parts]
+    return average(torch.stack(means).sum(dim=0), torch.stack(images).any(dim=0))
 
 
 def step(values: Tensor, known: Tensor, *, axis: int, distance: int = 1) -> tuple[Tensor, Tensor]:

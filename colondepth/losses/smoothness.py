@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from colondepth.errors import DataError
-from colondepth.losses.known import image_means, known_average, precise, require_at_least, step
+from colondepth.losses.known import image_means, precise, require_at_least, step, sum_average
 from colondepth.shapes import require_bool, require_float, require_shapes
 
 
@@ -37,15 +37,15 @@ def smoothness_loss(
     mean = image_means(inverse, valid)  # (B,), 0 where nothing is valid
     inverse = inverse / mean.where(mean > 0, 1.0)[:, None, None, None]
     seen = torch.where(valid, precise(image), 0.0)  # (B, C, H, W)
-    total = inverse.new_zeros(())
+    parts = []
     for axis in (-1, -2):
         change, known = step(inverse, valid, axis=axis)
         edge = step(seen, valid, axis=axis)[0].abs().mean(dim=1, keepdim=True)
         if order == 2:
             change, known = step(change, known, axis=axis)
             edge = _larger_neighbour(edge, axis=axis)
-        total = total + known_average(change.abs() * (-edge_sharpness * edge).exp(), known)
-    return total
+        parts.append((change.abs() * (-edge_sharpness * edge).exp(), known))
+    return sum_average(*parts)
 
 
 def _larger_neighbour(edge: Tensor, *, axis: int) -> Tensor:
