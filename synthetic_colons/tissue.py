@@ -10,7 +10,7 @@ frames we looked at, white-balanced by their cameras: 0.36-0.53 and 0.34-0.38.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from colondepth.errors import DataError
 from colondepth.shapes import require_finite, require_shapes
 from synthetic_colons.noise import wall_noise
+from synthetic_colons.sheet import laid_out, on_sheet_mm, rolled_up
 from synthetic_colons.vessels import VesselDraw, Vessels, draw_vessels, grow_vessels, stamp_vessels
 
 # Rows of the maps, mm: the thinnest vessel is half as wide, a pit pattern at least twice.
@@ -171,25 +172,38 @@ def bake_tissue(
             f" {float(radius_mm.min()):.3g} mm: all must be positive"
         )
     rows = math.floor((size["S"] - 1) * step_mm / texel_mm + 1e-6) + 1
-    wall = _Wall(
+    sheet_mm = on_sheet_mm(radius_mm, step_mm=step_mm)
+    at = to_texels(sheet_mm, step_mm, texel_mm, rows=range(rows), columns=columns)
+    at.clamp_(min=0).div_(texel_mm)
+    sheet = _Wall(
         generator=generator,
-        lumen_mm=radius_mm,
+        lumen_mm=laid_out(radius_mm, sheet_mm.mean(dim=1), step_mm),
         step_mm=step_mm,
         texel_mm=texel_mm,
-        rows=rows,
+        rows=int(at.max()) + 2,
         columns=columns,
         radius_mm=float(radius_mm.mean()),
     )
+    wall = replace(sheet, lumen_mm=radius_mm, rows=rows)
     fold = _fold_mm(radius_mm, step_mm)
     fold = to_texels(fold, step_mm, texel_mm, rows=range(rows), columns=columns)
     crest = _ramp(fold, 0.2 * _FULL_CREST_MM, _FULL_CREST_MM)
     stretch = 2.0 if folded else 1.0
-    relief = _relief(draw, wall, stretch=stretch) if draw.settings.relief else wall.flat()
+    relief = wall.flat()
+    if draw.settings.relief:
+        relief = rolled_up(_relief(draw, sheet, stretch=stretch), at)
+        relief -= relief.mean()
     film = wall.noise(18.0, octaves=3) if draw.settings.relief else wall.flat()[0]
     if draw.settings.coloured:
-        absorbance = _vessel_shade(draw, wall, crest)
-        _add_blood(absorbance, draw, wall, fold, crest)
-        _add_dots(absorbance, draw, wall)
+        fine = draw.blotches * sheet.noise(30.0, octaves=3)
+        fine += draw.mottling * sheet.noise(3.0, octaves=2)
+        maps = torch.cat([_vessel_shade(draw, sheet), fine[None]])
+        *shade, fine = rolled_up(maps, at)
+        absorbance = torch.stack(shade)
+        # A stretched crest presses its vessels empty.
+        absorbance *= 1 - 0.8 * crest
+        _add_blood(absorbance, draw, wall, fine, fold, crest)
+        _add_dots(absorbance, draw, sheet, at)
         albedo = absorbance.neg_().exp_()
         for channel, pale in zip(albedo, draw.pale, strict=True):
             channel.mul_(pale).clamp_(DARKEST, BRIGHTEST)
@@ -263,12 +277,15 @@ class _Wall:
 
 
 def _add_blood(
-    absorbance: Tensor, draw: TissueDraw, wall: _Wall, fold: Tensor, crest: Tensor
+    absorbance: Tensor,
+    draw: TissueDraw,
+    wall: _Wall,
+    fine: Tensor,
+    fold: Tensor,
+    crest: Tensor,
 ) -> None:
     """Add the absorbance of the tissue between its vessels to (3, rows, columns), in place."""
-    blood = draw.blood_drift * wall.noise(220.0)
-    blood += draw.blotches * wall.noise(30.0, octaves=3)
-    blood += draw.mottling * wall.noise(3.0, octaves=2)
+    blood = fine + draw.blood_drift * wall.noise(220.0)
     blood -= draw.crest_paleness * crest
     blood += draw.valley_redness * _ramp(-fold, 0.0, _FULL_CREST_MM)
     blood.add_(1).clamp_(min=_LEAST_BLOOD).mul_(draw.blood)
@@ -284,13 +301,13 @@ def _add_blood(
             channel.add_(brown, alpha=absorption)
 
 
-def _vessel_shade(draw: TissueDraw, wall: _Wall, crest: Tensor) -> Tensor:
+def _vessel_shade(draw: TissueDraw, wall: _Wall) -> Tensor:
     """Return the absorbance of the vessels, (3, rows, columns)."""
     vessels = grow_vessels(
         draw.vessels, wall.lumen_mm, step_mm=wall.step_mm, generator=wall.generator
     )
-    # Thickened or moist mucosa hides vessels for a stretch; a stretched crest presses them empty.
-    clear = _ramp(wall.noise(60.0, octaves=2), -1.5, 0.6) * (1 - 0.8 * crest)
+    # Thickened or moist mucosa hides vessels for a stretch.
+    clear = _ramp(wall.noise(60.0, octaves=2), -1.5, 0.6)
     clear *= draw.vessels.contrast
     shade = wall.stamp(vessels)
     for channel, tint in zip(shade, draw.vessel_tint, strict=True):
@@ -298,7 +315,7 @@ def _vessel_shade(draw: TissueDraw, wall: _Wall, crest: Tensor) -> Tensor:
     return shade
 
 
-def _add_dots(absorbance: Tensor, draw: TissueDraw, wall: _Wall) -> None:
+def _add_dots(absorbance: Tensor, draw: TissueDraw, wall: _Wall, at: Tensor) -> None:
     """Add haemorrhagic dots, vessels without a length, to (3, rows, columns), in place."""
     length_mm = (wall.rows - 1) * wall.texel_mm
     count = round(draw.dots_per_m * length_mm / 1000)
@@ -319,7 +336,7 @@ def _add_dots(absorbance: Tensor, draw: TissueDraw, wall: _Wall) -> None:
         vein=uniform[:, 2] < 0.5,
         divisions_mm=uniform.new_zeros(0, 3),
     )
-    absorbance += wall.stamp(dots)
+    absorbance += rolled_up(wall.stamp(dots), at)
 
 
 def _relief(draw: TissueDraw, wall: _Wall, *, stretch: float) -> Tensor:
@@ -331,7 +348,7 @@ def _relief(draw: TissueDraw, wall: _Wall, *, stretch: float) -> Tensor:
         lines = torch.exp(-(wall.noise(2.6) / 0.3).square_())
         relief -= draw.groove_depth_mm * lines * _ramp(-swell, 0.0, 2.0)
     relief += draw.wrinkle_height_mm * wall.noise(4.0, octaves=2, stretch=stretch)
-    return (relief - relief.mean())[None]
+    return relief[None]
 
 
 def _fold_mm(radius_mm: Tensor, step_mm: float) -> Tensor:
