@@ -4,6 +4,7 @@ Dirt stays for a clip and is drawn once as maps of the image's size; `look_throu
 to linear light. It scatters and bends the scene's own light, so a black scene stays black.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,11 @@ _HAZE_CELLS = (3, 3)
 _SMEAR_START = 0.55
 # Of the light that a smear blurs, this much is also scattered over the whole image.
 _SMEAR_VEIL = 0.35
-# A drop is a strong lens: at its rim it shows a place this many radii further inwards.
-_DROP_BEND = 0.9
-_DROP_BLUR = 0.75  # share of light that a drop blurs
+# A drop is a strong lens: it shows its surroundings upside down, smaller by this factor.
+_DROP_SHRINKS = 1.4
+_DROP_BLUR = 0.45  # share of light that a drop blurs: it lies out of focus
+# Its rim takes light from all around and from the lamps' side most: so wide, of its radius.
+_RIM_AT, _RIM_WIDE, _RIM_VEIL = 0.85, 0.15, 0.45
 _DROP_SHIFT_MAX_SIDE = 0.25  # no drop brings in light from further than this
 
 
@@ -68,17 +71,24 @@ def draw_dirt(
     v = torch.arange(height, device=generator.device)[:, None]  # (H, 1)
     u = torch.arange(width, device=generator.device)  # (W,)
     for number in range(most):
-        random = torch.rand(batch, 4, generator=generator, device=generator.device)
+        random = torch.rand(batch, 5, generator=generator, device=generator.device)
         low, high = drop_radius_side
         radius = side * (low + (high - low) * random[:, 0].square())[:, None, None]  # small ones
         across = u - random[:, 1, None, None] * width  # (B, 1, W)
         down = v - random[:, 2, None, None] * height  # (B, H, 1)
         stretch = 0.75 + 0.5 * random[:, 3, None, None]  # drops are not round
         square = (across / stretch).square() + (down * stretch).square()  # (B, H, W), px^2
-        inside = (1 - square / radius.square()).clamp(0, 1).square()  # out of focus: no outline
-        inside = inside * (number < drops)[:, None, None]
+        share = square / radius.square()  # of the radius, squared
+        # Nearly all of a drop is its inverted picture; only near the rim does that swing round.
+        there_is = (number < drops)[:, None, None]
+        inside = (1 - share.square()).clamp(0, 1) * there_is
+        ring = torch.exp(-(((share.sqrt() - _RIM_AT) / _RIM_WIDE) ** 2)) * there_is
+        turn = 2 * math.pi * random[:, 4, None, None]
+        lit = (across * turn.cos() + down * turn.sin()) / (square.sqrt() + 1)  # -1 to 1
+        rim = _RIM_VEIL * ring * (0.6 + 0.4 * lit)
+        veil = torch.maximum(veil, rim[:, None])
         there = torch.stack(torch.broadcast_tensors(across, down), dim=1)  # (B, 2, H, W)
-        shift_px = shift_px - _DROP_BEND * 2 * there * inside[:, None]
+        shift_px = shift_px - (1 + _DROP_SHRINKS) * there * inside[:, None]
         blurred = torch.maximum(blurred, _DROP_BLUR * inside[:, None])
     limit = _DROP_SHIFT_MAX_SIDE * side
     return Dirt(blurred=blurred, veil=veil, shift_px=shift_px.clamp(-limit, limit))
