@@ -80,6 +80,7 @@ class Workshop:
 
     def batches(self, order: Order, indices: range) -> Iterator[Batch]:
         """Give the batches of these indices in order; may be left at any of them."""
+        self._kitchen.keep(order.mixture.sources.values())
         maker = self._maker or fitting_maker(order.mixture.sources.values())
         if maker is Maker.INLINE:
             return (order.make(index, self._kitchen) for index in indices)
@@ -110,7 +111,13 @@ class _OtherProcess:
         self._process = context.Process(
             target=_serve, args=(theirs, threads), name="batches", daemon=True
         )
-        self._process.start()
+        # A signal that is blocked here is blocked there from the first instruction on: Ctrl-C is
+        # for this process, which asks the other one for nothing more.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._asked = 0  # batches that have been asked for and are not here yet
 
@@ -162,8 +169,7 @@ class _OtherProcess:
 
 
 def _serve(pipe: Any, threads: int) -> None:
-    """Answer until the other end is gone; Ctrl-C is the other end's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Answer until the other end is gone."""
     torch.set_num_threads(threads)
     kitchen = Kitchen()
     order: Order | None = None
@@ -172,6 +178,7 @@ def _serve(pipe: Any, threads: int) -> None:
             message = pickle.loads(pipe.recv_bytes())
             if isinstance(message, Order):
                 order = message
+                kitchen.keep(order.mixture.sources.values())
                 continue
             assert order is not None
             answer: object

@@ -29,6 +29,7 @@ from colondepth.errors import DataError
 from colondepth.geometry import depth_from_distance
 
 FORMAT, VERSION = "colondepth-batches", 1
+HELD_OUT_SEED = 2**31 - 1  # of what is kept for validation: nothing that trains is drawn from it
 INDEX = "index.json"
 SHARD_BATCHES = 16  # 16 MB at 128x160x8: a minute of rendering at most is lost by a stop
 # What losses for depth ask for; the others that a stream has may be named as well.
@@ -190,12 +191,14 @@ class BatchCache:
 
 
 def find_caches(folder: Path) -> dict[CacheKey, Path]:
-    """Return the caches of a folder."""
+    """Return the caches of a folder that may be trained from."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; colondepth cache --out {folder} makes one")
     found = {}
     for index in sorted(folder.glob(f"*/{INDEX}")):
-        found[BatchCache(index.parent).key] = index.parent
+        key = BatchCache(index.parent).key
+        if key.seed != HELD_OUT_SEED:
+            found[key] = index.parent
     if not found:
         raise DataError(f"{folder} has no cache; colondepth cache --out {folder} makes one")
     return found

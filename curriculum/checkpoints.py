@@ -46,9 +46,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_step: int | N
         checkpoint: see `Checkpoint`.
         best_step: the one that is kept however old it gets.
     """
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()
-    }
+    tensors = {name: _packed(value) for name, value in checkpoint.tensors.items()}
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
     metadata = {
         "format": FORMAT,
@@ -70,7 +68,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write tensors whole or not at all; a full disk ends training with a word about it."""
     try:
         with written_whole(path) as temporary:
-            save_file(dict(tensors), temporary, metadata=dict(metadata))
+            packed = {name: _packed(value) for name, value in tensors.items()}
+            save_file(packed, temporary, metadata=dict(metadata))
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # the name must not outlive a power cut without content
     except (OSError, SafetensorError) as error:
@@ -129,13 +128,23 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` gave, in a new optimiser over the same parameters."""
+    parameters = [each for group in optimiser.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):
             _, number, part = name.split(".", maxsplit=2)
+            own = parameters[int(number)]
+            if value.shape == own.shape:
+                # Fused steps walk through memory: what belongs to a parameter has its layout.
+                value = torch.empty_like(own).copy_(value)
             state.setdefault(int(number), {})[part] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _packed(value: Tensor) -> Tensor:
+    """Return a tensor as files keep it: on the CPU, in the order of its axes, sharing nothing."""
+    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -78,8 +78,12 @@ def train(
         begin(folder, facts, followed)
     with progress() as bar:
         task = bar.add_task("Preparing", total=followed.steps)
+        began: list[int] = []
 
         def tick(standing: "Standing", stage: "Stage", figures: "StepFigures") -> None:
+            if not began:  # what earlier runs did is no measure of this one's speed
+                began.append(standing.step)
+                bar.reset(task, total=followed.steps, completed=standing.step)
             words = f"{stage.name}, loss {figures.loss:.4g}"
             bar.update(task, completed=standing.step, description=words)
 
@@ -170,12 +174,16 @@ def _facts(
     import os
 
     from curriculum.run_folder import RunFacts
-    from curriculum.supervised import cached_batches
+    from curriculum.stream import RenderedLevel, cached_batches, sources_for
     from synthetic_colons.provenance import made_with
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     caches = cached_batches(cache)
-    renders = device == "cpu" and not caches
+    renders = device == "cpu" and any(
+        isinstance(source, RenderedLevel)
+        for stage in recipe.stages
+        for source in sources_for(stage, seed=0, device=device, caches=caches).values()
+    )
     return RunFacts(
         network=name,
         seed=1 if seed is None else seed,

@@ -14,7 +14,7 @@ from typing import Any, Self, TextIO
 
 from colondepth.atomic import written_whole
 from colondepth.errors import MissingExtraError
-from curriculum.errors import TrainingStoppedError
+from curriculum.errors import CurriculumError, TrainingStoppedError
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -85,7 +85,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise CurriculumError(
+            f"{path} has a line that is no JSON ({error}); delete that line, or the file: training"
+            " goes on without"
+        ) from error
 
 
 def _cut(path: Path, step: int) -> None:

@@ -7,7 +7,7 @@ follows from seed, recipe and step alone, and training goes on exactly from any 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from torch import Tensor
 from colondepth.cameras import Camera
 from colondepth.errors import DataError
 from colondepth.views import MAP_KINDS, Clip, collate_views
-from curriculum.cache import BatchCache, CacheKey, Make
+from curriculum.cache import BatchCache, CacheKey, Make, find_caches
 from curriculum.errors import CurriculumError
 from curriculum.stages import Stage
 from synthetic_colons.clips import dice
@@ -169,11 +169,23 @@ class Mixture:
         return counts
 
 
+def cached_batches(folder: Path | None) -> dict[str, int]:
+    """Return how many batches the caches of a folder promise, by cache; see `sources_for`."""
+    if folder is None:
+        return {}
+    return {str(own): len(BatchCache(own)) for own in find_caches(folder.resolve()).values()}
+
+
 class Kitchen:
     """Sources that are open, each opened once."""
 
     def __init__(self) -> None:
         self._open: dict[Source, Make] = {}
+
+    def keep(self, sources: Iterable[Source]) -> None:
+        """Close all but these: the colons of a level take 0.6 GB."""
+        kept = set(sources)
+        self._open = {source: make for source, make in self._open.items() if source in kept}
 
     def make(self, source: Source, number: int) -> Batch:
         """Return a batch of a source."""
@@ -187,8 +199,7 @@ def sources_for(
     *,
     seed: int,
     device: str,
-    caches: Mapping[CacheKey, Path],
-    cached_batches: Mapping[str, int],
+    caches: Mapping[str, int],
 ) -> dict[str, Source]:
     """Return where each level and folder of a stage comes from.
 
@@ -196,18 +207,17 @@ def sources_for(
         stage: its levels are read from a cache of the right size where there is one.
         seed: of the run; a cache may have another.
         device: where the rest is rendered.
-        caches: see `cache.find_caches`.
-        cached_batches: how many batches of a cache's folder this run uses.
+        caches: folders of single caches, and how many batches of each this run uses.
     """
     found: dict[str, Source] = {}
+    keys = {BatchCache(Path(folder)).key: folder for folder in caches}
     for level in stage.levels:
         wanted = CacheKey(level=level, seed=seed, size=stage.size, batch=stage.batch)
-        folder = _cache_for(wanted, caches)
+        folder = _cache_for(wanted, keys)
         if folder is None:
             found[level] = RenderedLevel(key=wanted, device=device)
         else:
-            batches = cached_batches[str(folder)]
-            found[level] = CachedLevel(folder=folder, batches=batches, seed=seed)
+            found[level] = CachedLevel(folder=Path(folder), batches=caches[folder], seed=seed)
     for path in stage.folders:
         if path in found:
             raise CurriculumError(f"a folder is called {path!r} like a level; write ./{path}")
@@ -227,7 +237,7 @@ def moved(batch: Mapping[str, Any], device: torch.device) -> Batch:
     return there
 
 
-def _cache_for(wanted: CacheKey, caches: Mapping[CacheKey, Path]) -> Path | None:
+def _cache_for(wanted: CacheKey, caches: Mapping[CacheKey, str]) -> str | None:
     """Return the cache of a level and size; of several, the one of the run's own seed, or first."""
     if wanted in caches:
         return caches[wanted]

@@ -20,7 +20,7 @@ from colondepth.backbones.contract import Backbone, Needs
 from colondepth.console import InterruptedWorkError
 from colondepth.losses.ranking import draw_pairs
 from curriculum.ahead import Maker, Order, Workshop
-from curriculum.cache import BatchCache, CacheKey, find_caches
+from curriculum.cache import BatchCache
 from curriculum.checkpoints import (
     Checkpoint,
     checkpoint_steps,
@@ -50,7 +50,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """How a run is carried out; nothing here changes what is learnt."""
+    """How a run is carried out; what is learnt depends on nothing here, but for who judges."""
 
     device: str = "cpu"
     maker: Maker | None = None  # of batches; None: what fits the stage's sources
@@ -124,13 +124,6 @@ def standing_of(folder: Path) -> Standing:
         return Standing(used={})
     checkpoint = read_checkpoint(folder / CHECKPOINTS, steps[-1])
     return Standing.from_table(checkpoint.state["standing"])
-
-
-def cached_batches(folder: Path | None) -> dict[str, int]:
-    """Return how many batches the caches of a folder promise, by cache."""
-    if folder is None:
-        return {}
-    return {str(own): len(BatchCache(own)) for own in find_caches(folder.resolve()).values()}
 
 
 class _Run:
@@ -254,12 +247,14 @@ class _Run:
                 device=self.fabric.device,
                 score=self.ways.score,
             )
-            row = {"step": self.standing.step, "stage": stage.name, "scores": self.scores}
-            log.validation(row)
         self.scores = self.fabric.broadcast(self.scores)
         before = self.standing.best_step
         own = [level for level, share in stage.levels.items() if share]
         self.standing = self.standing.judged(self._mean(list(held)), in_stage=self._mean(own))
+        step = self.standing.step
+        judged = (f"{level}: {scores[self.judged_by]:.4g}" for level, scores in self.scores.items())
+        log.validation({"step": step, "stage": stage.name, "scores": self.scores})
+        self.ways.note(f"step {step}, {self.judged_by} by level: {', '.join(judged)}")
         improved = self.standing.best_step != before
         if improved and self.leads:
             self._write_weights()
@@ -296,15 +291,11 @@ class _Run:
         return found
 
     def _mixture(self, stage: Stage, number: int) -> Mixture:
-        caches: dict[CacheKey, Path] = {}
-        if self.facts.cache is not None:
-            caches = find_caches(Path(self.facts.cache))
         sources = sources_for(
             stage,
             seed=self.facts.seed,
             device=str(self.fabric.device),
-            caches=caches,
-            cached_batches=self.facts.cached_batches,
+            caches=self.facts.cached_batches,
         )
         told = ", ".join(f"{name} {source.words}" for name, source in sources.items())
         self.ways.note(f"stage {number + 1} {stage.name!r}: batches of {told}")

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from colondepth.errors import DataError
 from colondepth.views import Prediction
-from curriculum.cache import BatchCache, CacheKey, write_cache
+from curriculum.cache import HELD_OUT_SEED, BatchCache, CacheKey, write_cache
 from curriculum.stream import RenderedLevel, moved
 
-# No run may train with it: `held_out` refuses.
-HELD_OUT_SEED = 2**31 - 1
 HELD_OUT_BATCH = 8
 _FAR_FACTOR = 1.25  # Eigen, Puhrsch and Fergus (2014)
 _LEAST_MM = 1e-3  # below it a prediction is "does not know"

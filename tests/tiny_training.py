@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, softplus
 
 from colondepth.backbones.contract import Backbone, SizeRule
+from colondepth.cameras import Camera
 from colondepth.views import Prediction
-from curriculum.cache import CacheKey, write_cache
+from curriculum.cache import HELD_OUT_SEED, CacheKey, write_cache
 from curriculum.recipe_files import parse_recipe
 from curriculum.run_folder import RUN, RunFacts, begin, read_facts
 from curriculum.stages import Recipe
-from curriculum.stream import RenderedLevel
-from curriculum.supervised import Outcome, Ways, cached_batches, seeded, train
+from curriculum.stream import cached_batches
+from curriculum.supervised import Outcome, Ways, seeded, train
+from curriculum.validation import HELD_OUT_BATCH
 
 SIZE, BATCH, CACHED, SEED = (32, 48), 2, 8, 3
 
@@ -67,6 +69,7 @@ class TinyDepth(Backbone):
         self.norm = nn.BatchNorm2d(width)
         self.drop = nn.Dropout(0.2)
         self.last = nn.Conv2d(width, 1, kernel_size=3, padding=1)
+        self.to(memory_format=torch.channels_last)  # a layout that no file keeps
 
     def forward(self, batch: Mapping[str, Any]) -> Prediction:
         image = batch["image"]
@@ -91,11 +94,33 @@ def magnitude(prediction: Prediction, batch: Mapping[str, Any], *, power: float 
 LOSSES = {"log_depth": log_depth, "magnitude": magnitude}
 
 
+def tubes(number: int) -> dict[str, Any]:
+    """Return a batch of views along tubes of several radii, darker with distance."""
+    generator = torch.Generator().manual_seed(number)
+    focal_px = 25 + 10 * torch.rand(BATCH, generator=generator)
+    height, width = SIZE
+    camera = Camera.pinhole(
+        fx=focal_px, fy=focal_px * 1.1, cx=width / 2.1, cy=height / 1.9, height=height, width=width
+    )
+    rays = camera.rays(height, width)  # (B, H, W, 3)
+    radius_mm = 15 + 20 * torch.rand(BATCH, 1, 1, generator=generator)
+    distance_mm = (radius_mm / rays[..., :2].norm(dim=-1).clamp(min=0.1))[:, None]  # (B, 1, H, W)
+    grain = torch.rand(BATCH, 3, height, width, generator=generator)
+    return {
+        "image": ((10 / distance_mm) * (0.5 + 0.5 * grain)).clamp(0, 1),
+        "camera": camera,
+        "valid": distance_mm < 150,
+        "distance_mm": distance_mm,
+    }
+
+
 def make_cache(folder: Path) -> Path:
-    """Render the batches that the recipe's level is trained on, and return their own folder."""
-    key = CacheKey(level="1", seed=SEED, size=SIZE, batch=BATCH)
-    make = RenderedLevel(key=key, device="cpu").open()
-    return write_cache(folder, key, make, batches=CACHED, shard_batches=4, made_with={})
+    """Write what the recipe trains on and is judged by, which need not be rendered then."""
+    trained = CacheKey(level="1", seed=SEED, size=SIZE, batch=BATCH)
+    write_cache(folder, trained, tubes, batches=CACHED, shard_batches=4, made_with={})
+    judged = CacheKey(level="1", seed=HELD_OUT_SEED, size=SIZE, batch=HELD_OUT_BATCH)
+    write_cache(folder, judged, tubes, batches=1, shard_batches=1, made_with={})
+    return folder
 
 
 def recipe(*changes: str) -> Recipe:
