@@ -73,7 +73,7 @@ def train(
         followed = _recipe(recipe or name, given)
         facts = _facts(name, followed, cache=cache, seed=seed, threads=threads, device=str(chosen))
     network = seeded(lambda: create(name, **followed.network), facts.seed)
-    require_fit(network, followed)
+    require_fit(network, followed, named_loss)
     if not resume:
         begin(folder, facts, followed)
     with progress() as bar:

@@ -58,7 +58,8 @@ def read_config(folder: Path, *, changes: tuple[str, ...] = ()) -> Recipe:
 
 def change_config(folder: Path, facts: RunFacts, old: Recipe, new: Recipe, *, at: Standing) -> None:
     """Let a run follow another recipe from here on; what it has been through cannot change."""
-    for number, stage in enumerate(old.stages[: at.stage + 1]):
+    begun = old.stages[: at.stage + 1] if at.step else ()
+    for number, stage in enumerate(begun):
         if number >= len(new.stages):
             raise CurriculumError(f"stage {stage.name!r} has begun and is not in the new recipe")
         own = _different(stage, new.stages[number])
@@ -69,7 +70,7 @@ def change_config(folder: Path, facts: RunFacts, old: Recipe, new: Recipe, *, at
                 f" {', '.join(wrong)} cannot change; later stages can, and steps and patience of"
                 " the one that goes on. Another --out begins a new run"
             )
-    if old.network != new.network:
+    if at.step and old.network != new.network:
         raise CurriculumError("the network of a run that has begun cannot change")
     if at.stage < len(new.stages) and new.stages[at.stage].steps < at.stage_step:
         raise CurriculumError(

@@ -88,7 +88,7 @@ def train(
         find_loss: gives a loss by its name.
         ways: how to carry it out.
     """
-    require_fit(network, recipe)
+    require_fit(network, recipe, find_loss)
     fabric = _fabric(ways.device)
     fabric.launch()
     torch.set_num_threads(facts.threads)
@@ -96,14 +96,15 @@ def train(
         return _Run(network, recipe, folder, facts, find_loss, ways, fabric).go()
 
 
-def require_fit(network: Backbone, recipe: Recipe) -> None:
-    """Refuse a network that the stages of a recipe cannot train."""
+def require_fit(network: Backbone, recipe: Recipe, find_loss: FindLoss) -> None:
+    """Refuse a network that the stages of a recipe cannot train, and losses that nobody knows."""
     name = type(network).__name__
     if network.needs is not Needs.IMAGE:
         raise CurriculumError(
             f"{name} needs '{network.needs}'; supervised stages give single images only"
         )
     for stage in recipe.stages:
+        objective(stage.losses, find_loss)
         height, width = stage.size
         network.sizes.require(name, height, width)
         if stage.augmentation.quarter_turns:
