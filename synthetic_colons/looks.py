@@ -29,6 +29,7 @@ STOOL = (0.30, 0.17, 0.05)  # linear reflectance: brown to ochre
 HYPERPLASTIC, LARGEST_HYPERPLASTIC_MM = 0.4, 10.0
 FOOT_SHARE = 0.4  # how much of its head's colour a stalk has where it leaves the wall
 HEAD_ROUGHNESS = 0.2
+HORIZONS_MM = (1.5, 3.0, 5.0, 8.0, 12.0)  # along the colon: where a fold is looked for
 _EDGE_TEXELS = 3  # over which a tint sets in
 
 
@@ -50,7 +51,14 @@ def bake_looks(colon: Colon, level: Level, generator: torch.Generator) -> Looks:
     ends = bake_ends(draw, noise)
     # Grey levels are Lambert's walls: light that comes through tissue is red.
     lit = 1.0 if level.coloured else 0.0
-    maps = replace(maps, albedo=maps.albedo.clone(), glow=maps.glow * lit)
+    shade = lit * to_texels(
+        sheltered(colon.wall.radius_mm, step_mm=ROW_MM),
+        ROW_MM,
+        maps.texel_mm,
+        rows=range(maps.glow.shape[1]),
+        columns=maps.glow.shape[2],
+    )
+    maps = replace(maps, albedo=maps.albedo.clone(), glow=maps.glow * lit - shade)
     ends = replace(ends, glow=ends.glow * lit)
     lead_over(maps, ends, colon.wall.radius_mm, step_mm=ROW_MM)
     heads: list[Tensor] = []
@@ -72,6 +80,24 @@ def bake_looks(colon: Colon, level: Level, generator: torch.Generator) -> Looks:
     if level.clinic:
         _stool(maps.albedo, maps.roughness, colon, generator)
     return _packed(maps, ends, heads, colon, feet, level)
+
+
+def sheltered(radius_mm: Tensor, *, step_mm: float) -> Tensor:
+    """Return how much of its sky each place of a wall (S, A) loses to folds before and behind it.
+
+    0 is open and 1 a cleft without a floor; the sky is that of a ditch, whose share above the
+    horizon on one side is half of 1 - sin(elevation).
+    """
+    lost = torch.zeros_like(radius_mm)
+    for way in (1, -1):
+        horizon = torch.zeros_like(radius_mm)  # the steepest rise in sight, mm per mm
+        for reach_mm in HORIZONS_MM:
+            rows = way * round(reach_mm / step_mm)
+            there = torch.arange(len(radius_mm), device=radius_mm.device) + rows
+            rise = radius_mm - radius_mm[there.clamp(0, len(radius_mm) - 1)]
+            horizon = torch.maximum(horizon, rise / reach_mm)
+        lost += horizon / (2 * (1 + horizon * horizon).sqrt())
+    return lost
 
 
 def join_looks(looks: Sequence[Looks]) -> Looks:

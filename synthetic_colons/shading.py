@@ -28,15 +28,17 @@ from synthetic_colons.field import (
 from synthetic_colons.light import LAMP_NUMBERS
 from synthetic_colons.wall_tables import WallTables
 
-# albedo r g b, relief's slope along the chart's two axes, roughness, glow, spare; on heads, whose
-# relief has slopes along the world's three axes, the third stands in the place of the glow
+# Albedo r g b, relief's slope along the chart's two axes, roughness, glow or shelter, spare. On
+# heads, whose relief has slopes along the world's three axes, the third is in the glow's place.
 TEXEL_NUMBERS = 8
 FILM_REFLECTANCE = 0.028  # of water at a right angle: ((1.4 - 1) / (1.4 + 1))^2
 # Share of the light that the lumen sends back once, against Lambert's own; a sphere of albedo a
 # gives a / (1 - a), a tube that is open ahead about a third of it.
-RETURNED = 0.10
+RETURNED = 0.18
 GLOW_WRAP = 0.5  # light enters a fold up to 120 degrees from its normal
 GLOW_STRENGTH = 0.35  # of Lambert's light, for the thinnest crest
+# Of a lamp beside the lens, this share is behind the next fold for the deepest cleft: by eye.
+SHADOW = 0.45
 NEAREST_LAMP_MM = 0.5  # nearer than this the lamp's own width counts
 GLOW_TINT = (1.0, 0.32, 0.22)  # what a few mm of mucosa let through: red
 STALKED_MM = 1.5  # over which the wall becomes a stalk's own colour
@@ -72,7 +74,7 @@ class Surface(NamedTuple):
     axis_mm: Tensor  # distance from the centre line
     albedo: Triple
     roughness: Tensor
-    glow: Tensor
+    glow: Tensor  # share of light that thin tissue lets through; below 0, how sheltered it lies
     wet: Tensor
     stalked: Tensor  # number of the polyp on a stalk that the ray ends on, -1 for the wall
 
@@ -171,7 +173,9 @@ def shade(
     shown = ((n[0] * lx + n[1] * ly + n[2] * lz) * 12 + 0.6).clamp(0, 1)
     cosine = facing.clamp(min=0) * shown
     through = ((facing + GLOW_WRAP) / (1 + GLOW_WRAP)).clamp(min=0)
-    back = RETURNED * power * square / (square + end.axis_mm * end.axis_mm)
+    sheltered = (-end.glow).clamp(min=0)
+    cosine = cosine * (1 - SHADOW * sheltered)
+    back = RETURNED * power * square / (square + end.axis_mm * end.axis_mm) * (1 - sheltered)
     # The film's lobe, with alpha = roughness^2 and Hammon's visibility term.
     alpha = (end.roughness * end.roughness).clamp(min=0.01)
     nv = (-(skin[0] * d[0] + skin[1] * d[1] + skin[2] * d[2])).clamp(min=0.02)
@@ -185,7 +189,7 @@ def shade(
     bent = (1 - vh) * (1 - vh)
     fresnel = FILM_REFLECTANCE + (1 - FILM_REFLECTANCE) * bent * bent * (1 - vh)
     mirror = end.wet * lobe * seen * fresnel * cosine * power
-    glow = end.glow * GLOW_STRENGTH * through * power
+    glow = end.glow.clamp(min=0) * GLOW_STRENGTH * through * power
     direct, share = cosine * power, 1 / math.pi
     red, green, blue = end.albedo
     return Shade(
