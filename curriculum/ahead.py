@@ -122,17 +122,19 @@ class _OtherProcess:
         self._asked = 0  # batches that have been asked for and are not here yet
 
     def batches(self, order: Order, indices: range, ahead: int) -> Iterator[Batch]:
-        while self._asked:  # by a loop that was left
-            self._answer()
+        while self._asked:  # by a loop that was left, for whatever reason
+            self._receive()
         self._send(order)
         waiting = iter(indices)
         for index in islice(waiting, ahead):
             self._ask(index)
         for _ in indices:
-            batch = self._answer()
+            answer = self._receive()
+            if isinstance(answer, Exception):
+                raise answer
             for index in islice(waiting, 1):
                 self._ask(index)
-            yield batch
+            yield answer
 
     def close(self) -> None:
         self._pipe.close()
@@ -149,16 +151,13 @@ class _OtherProcess:
         except OSError as error:
             raise self._death() from error
 
-    def _answer(self) -> Batch:
+    def _receive(self) -> Batch | Exception:
         try:
-            answer = pickle.loads(self._pipe.recv_bytes())
+            answer: Batch | Exception = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError) as error:
             raise self._death() from error
         self._asked -= 1
-        if isinstance(answer, Exception):
-            raise answer
-        batch: Batch = answer
-        return batch
+        return answer
 
     def _death(self) -> TrainingStoppedError:
         self._process.join(timeout=_PATIENCE_S)

@@ -77,10 +77,12 @@ class CachedLevel(Source):
                 f"{self.folder} has {len(cache)} batches, this run began with {self.batches}; make"
                 f" it whole: colondepth cache --batches {self.batches}"
             )
-        orders: dict[int, list[int]] = {0: list(range(self.batches))}
+        orders: dict[int, list[int]] = {}
 
         def make(number: int) -> Batch:
             round_number, place = divmod(number, self.batches)
+            if round_number == 0:
+                return cache[place]
             if round_number not in orders:
                 generator = dice("cache", self.seed, round_number, "order")
                 orders.clear()  # the one before is over
