@@ -34,10 +34,10 @@ class RunLog:
         self._board: Any = None
         if folder is None:
             return
+        self._board = _board(folder, step) if tensorboard else None
         for name in (TRAIN, VALIDATION):
             _cut(folder / name, step)
             self._files[name] = (folder / name).open("a", encoding="utf-8")
-        self._board = _board(folder, step) if tensorboard else None
 
     def __enter__(self) -> Self:
         """Give itself."""

@@ -16,6 +16,7 @@ from colondepth.backbones.contract import Backbone, SizeRule
 from colondepth.cameras import Camera
 from colondepth.views import Prediction
 from curriculum.cache import HELD_OUT_SEED, CacheKey, write_cache
+from curriculum.objective import LossFunction
 from curriculum.recipe_files import parse_recipe
 from curriculum.run_folder import RUN, RunFacts, begin, read_facts
 from curriculum.stages import Recipe
@@ -139,7 +140,12 @@ def facts(cache: Path | None) -> RunFacts:
 
 
 def go(
-    folder: Path, cache: Path | None, *, follow: Recipe | None = None, ways: Ways | None = None
+    folder: Path,
+    cache: Path | None,
+    *,
+    follow: Recipe | None = None,
+    ways: Ways | None = None,
+    losses: Mapping[str, LossFunction] = LOSSES,
 ) -> Outcome:
     """Begin a run, or go on with it."""
     follow = follow or recipe()
@@ -150,7 +156,7 @@ def go(
         follow,
         folder,
         facts=read_facts(folder),
-        find_loss=LOSSES.__getitem__,
+        find_loss=losses.__getitem__,
         ways=ways or Ways(),
     )
 
