@@ -17,21 +17,25 @@ class EfficientNetB0(Encoder):
     Args:
         channels_in: 3 for RGB; more for an image with things known about its pixels.
         drop_connect: chance that the last block is skipped in training, less for those before.
-        centred: pad both sides alike, so that any size works; False pads right and below as Keras
-            does, which takes multiples of 32 only.
+        centred: pad both sides of a map alike; False pads one pixel more right and below, as Keras
+            does.
+        top: end with the convolution to 1280 channels that stands before a classifier.
     """
 
-    channels = (16, 24, 40, 112, 320)
     strides = (2, 4, 8, 16, 32)
 
-    def __init__(self, channels_in: int, *, drop_connect: float, centred: bool) -> None:
+    def __init__(
+        self, channels_in: int, *, drop_connect: float, centred: bool, top: bool = False
+    ) -> None:
         super().__init__()
+        self.channels = (16, 24, 40, 112, 1280 if top else 320)
         # The momentum that is written for batches of thousands would forget nothing in a short run.
         norm = ("batch", {"eps": 1e-3, "momentum": 0.1})
         net = EfficientNetBNFeatures(
             "efficientnet-b0", pretrained=False, in_channels=channels_in, norm=norm
         )
         # What only a classifier uses would be weights without a gradient.
+        self.top = nn.Sequential(net._conv_head, net._bn1, nn.SiLU()) if top else nn.Identity()
         for name in ("_conv_head", "_conv_head_padding", "_bn1", "_avg_pooling", "_dropout", "_fc"):
             setattr(net, name, nn.Identity())
         net._swish = nn.SiLU(inplace=True)
@@ -48,8 +52,8 @@ class EfficientNetB0(Encoder):
 
     def forward(self, planes: Tensor) -> list[Tensor]:
         """See `Encoder.forward`; the planes are an image and what is known about its pixels."""
-        levels: list[Tensor] = self.net(planes)
-        return levels
+        *levels, deepest = self.net(planes)
+        return [*levels, self.top(deepest)]
 
 
 class _PointConv2d(nn.Conv2d):

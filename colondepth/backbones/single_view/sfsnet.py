@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from colondepth.backbones.contract import Backbone, Gives, Needs, SizeRule
+from colondepth.backbones.fitting import BLACK
 from colondepth.backbones.sight import Sight, sight
+from colondepth.backbones.single_view.door import fitting_image
 from colondepth.backbones.single_view.efficientnet import EfficientNetB0
 from colondepth.backbones.single_view.encoder import Encoder, convolved
-from colondepth.shapes import require_float, require_shapes
 from colondepth.views import Prediction
 
 UNTRAINED_MM = 30.0  # what a network says before it has learnt: the middle of a colon, in logs
 DISTANCE_LIMITS_MM = (0.5, 1000.0)  # nearer than the lens's window, farther than a lit colon
 STD_LIMITS = (0.01, 1.5)  # of log distance: 1 %, which no training data is good for, to a guess
-BLACKEST = 0.02  # an image with no value above it shows nothing: noise of 5 in 255
 _BRIGHTNESS = (0.4, 0.25)  # mean and spread of a colonoscopy image's values, roughly
 _DARKEST = 0.02  # added before the log of the luminance
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
@@ -70,14 +70,11 @@ class Sfsnet(Backbone):
 
     def forward(self, batch: Mapping[str, Any]) -> Prediction:
         """See `Backbone.forward`."""
-        image = batch["image"]
-        size = require_shapes(image=(image, "B 3 H W"))
-        require_float(image=image)
-        self.sizes.require("sfsnet", size["H"], size["W"])
-        seen = sight(batch["camera"], size["H"], size["W"], like=image)
+        image = fitting_image(self, batch)
+        seen = sight(batch["camera"], *image.shape[-2:], like=image)
         finite = image.sum(dim=1, keepdim=True).isfinite()  # (B, 1, H, W)
         image = image.nan_to_num(nan=0, posinf=0, neginf=0)
-        lit = image.amax(dim=(1, 2, 3), keepdim=True) > BLACKEST  # (B, 1, 1, 1)
+        lit = image.amax(dim=(1, 2, 3), keepdim=True) > BLACK  # (B, 1, 1, 1)
         log_distance, log_std = self.log_distance(image, seen)
         valid = finite & lit & seen.ahead  # (B, 1, H, W)
         depth_mm = log_distance.exp() * seen.rays[:, 2:]
