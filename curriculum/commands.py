@@ -72,7 +72,13 @@ def train(
     else:
         followed = _recipe(recipe or name, given)
         facts = _facts(name, followed, cache=cache, seed=seed, threads=threads, device=str(chosen))
-    network = seeded(lambda: create(name, **followed.network), facts.seed)
+    options = dict(followed.network)
+    try:
+        network = seeded(lambda: create(name, **options), facts.seed)
+    except TypeError as error:
+        if not options:
+            raise
+        raise DataError(f"{name} does not take the options {sorted(options)}: {error}") from error
     require_fit(network, followed, named_loss)
     if not resume:
         begin(folder, facts, followed)
