@@ -250,7 +250,8 @@ def _texel(
     weights = (1 - down - across + both, across - both, down - both, both)
     found = []
     for k in range(TEXEL_NUMBERS - 1):
-        one, *others = (looks.texels[k:].gather(0, each) for each in places)
+        table = looks.texels[k:]
+        one, *others = (table.gather(0, each) for each in places)
         value = weights[0] * one
         for weight, other in zip(weights[1:], others, strict=True):
             value = torch.addcmul(value, weight, other)
