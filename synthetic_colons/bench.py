@@ -22,7 +22,7 @@ from synthetic_colons.bench_rivals import embree_ms, vtk_ms
 from synthetic_colons.clips import SyntheticClip
 from synthetic_colons.colon_mesh import colon_mesh
 from synthetic_colons.ground_truth import SEEN_MM, Coverage, facing
-from synthetic_colons.marching import can_compile
+from synthetic_colons.kernels import can_compile
 from synthetic_colons.provenance import made_with
 
 WARM_UP = 4  # frames that are not counted: kernels, caches, allocators

@@ -262,7 +262,7 @@ def _require_folder(folder: Path) -> None:
 
 
 def _say_if_slow() -> None:
-    from synthetic_colons.marching import can_compile
+    from synthetic_colons.kernels import can_compile
 
     if not can_compile():
         err.print(

@@ -5,14 +5,22 @@ is known wherever that place lands on the other image, hidden or not; `occluded`
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from colondepth.cameras import Camera, pixel_grid
+from colondepth.cameras import Camera
+from colondepth.cameras.fisheye import Fisheye
+from colondepth.cameras.lens import Lens
+from colondepth.cameras.pinhole import Pinhole
 from colondepth.motion import relative
 from colondepth.shapes import require_shapes
 from synthetic_colons.colon import Colon
+from synthetic_colons.field import take
+from synthetic_colons.kernels import compiled
 from synthetic_colons.renderer import Rendering
 
 # Depth against depth in a pixel beside: a wall that slopes away gains this much within a pixel.
@@ -55,32 +63,138 @@ def flow(
         world_from_source=(world_from_source, pattern),
         world_from_target=(world_from_target, pattern),
     )
-    if there_mm is None:
-        between = relative(world_from_target.double(), world_from_source.double())
-        between = between.to(source.depth_mm)[:, None, None]  # (B, 1, 1, 4, 4)
-        points = rays.to(source.depth_mm) * source.distance_mm[:, 0, :, :, None]  # (B, H, W, 3)
-        x, y, z = (points[..., k : k + 1] for k in range(3))
-        there = between[..., :3, 0] * x + between[..., :3, 1] * y + between[..., :3, 2] * z
-        there = there + between[..., :3, 3]
-    else:
-        there = there_mm.movedim(1, -1)
-    pixels, in_front = camera.to(source.depth_mm).project(there)
-    known = source.valid[:, 0] & in_front & camera.contains(pixels)
-    height, width = known.shape[-2:]
-    grid = pixel_grid(height, width, like=pixels)
-    flow_px = torch.where(known[..., None], pixels - grid, 0).movedim(-1, 1)
+    frames, (height, width) = len(world_from_source), source.depth_mm.shape[-2:]
+    depth = source.depth_mm
+    between = relative(world_from_target.double(), world_from_source.double()).to(depth)
+    rays = rays.to(depth).expand(frames, -1, -1, -1).movedim(-1, 1)  # (B, 3, H, W)
+    camera = camera.to(depth).expanded((frames,))
+    through = _KERNELS.get(type(camera.lens))
+    step = compiled(through) if through else partial(_flow_through, type(camera.lens))
+    size = depth.new_tensor([height, width])
+    found = []
+    for k in range(frames):
+        if there_mm is None:
+            at, length, motion = rays[k], source.distance_mm[k], between[k, :3]
+        else:
+            at, length, motion = there_mm[k], torch.ones_like(depth[k]), torch.eye(4).to(depth)[:3]
+        found.append(
+            step(
+                at.flatten(start_dim=1).contiguous(),
+                length.flatten(),
+                source.valid[k].flatten(),
+                motion.flatten(),
+                camera.lens.parameters()[k].contiguous(),
+                camera.linear[k].flatten(),
+                camera.centre[k].contiguous(),
+                size,
+                target.depth_mm[k].flatten(),
+            )
+        )
+    u, v, known, occluded = (torch.stack(each) for each in zip(*found, strict=True))
+    flow_px = torch.stack([u, v], dim=1).unflatten(-1, (height, width))
+    shape = (frames, 1, height, width)
+    return flow_px, known.view(shape), occluded.view(shape)
+
+
+class Flow(NamedTuple):
+    """Where the pixels of one frame go, (R,) each, row by row."""
+
+    u: Tensor
+    v: Tensor
+    known: Tensor
+    occluded: Tensor
+
+
+def flow_through_pinhole(
+    at: Tensor,
+    length: Tensor,
+    valid: Tensor,
+    motion: Tensor,
+    lens: Tensor,
+    linear: Tensor,
+    centre: Tensor,
+    size: Tensor,
+    target_depth: Tensor,
+) -> Flow:
+    """Return the flow of one frame through a pinhole lens.
+
+    Args:
+        at: (3, R), directions in the source's camera frame.
+        length: (R,), how far along them the points are.
+        valid: (R,) bool.
+        motion: (12,), the upper rows of target from source.
+        lens: its parameters.
+        linear: (4,), of the camera.
+        centre: (2,).
+        size: (2,), height and width.
+        target_depth: (R,).
+    """
+    rest = (lens, linear, centre, size, target_depth)
+    return _flow_through(Pinhole, at, length, valid, motion, *rest)
+
+
+def flow_through_fisheye(
+    at: Tensor,
+    length: Tensor,
+    valid: Tensor,
+    motion: Tensor,
+    lens: Tensor,
+    linear: Tensor,
+    centre: Tensor,
+    size: Tensor,
+    target_depth: Tensor,
+) -> Flow:
+    """Return the flow of one frame through a fisheye lens; see `flow_through_pinhole`."""
+    rest = (lens, linear, centre, size, target_depth)
+    return _flow_through(Fisheye, at, length, valid, motion, *rest)
+
+
+_KERNELS = {Pinhole: flow_through_pinhole, Fisheye: flow_through_fisheye}
+
+
+def _flow_through(
+    kind: Callable[[Tensor], Lens],
+    at: Tensor,
+    length: Tensor,
+    valid: Tensor,
+    motion: Tensor,
+    lens: Tensor,
+    linear: Tensor,
+    centre: Tensor,
+    size: Tensor,
+    target_depth: Tensor,
+) -> Flow:
+    x, y, z = (at[k] * length for k in range(3))
+    there = [
+        motion[k] * x + motion[k + 1] * y + motion[k + 2] * z + motion[k + 3] for k in (0, 4, 8)
+    ]
+    plane, in_front = kind(lens).bend(torch.stack(there, dim=-1))  # as `Camera.project` does
+    p, q = plane[:, 0], plane[:, 1]
+    u = linear[0] * p + linear[1] * q + centre[0]
+    v = linear[2] * p + linear[3] * q + centre[1]
+    height, width = size[0], size[1]
+    inside = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+    known = valid & in_front & inside
+    pixel = torch.arange(length.shape[0], device=length.device).to(length)
+    row = (pixel / width).floor()
+    u_here, v_here = pixel - row * width, row
     # Hidden: the farthest of the four pixels around is still nearer than the place itself. On a
     # slope the nearest pixel alone would hide its own wall.
-    u, v = pixels.nan_to_num(0).floor().unbind(dim=-1)
-    left, top = u.clamp(0, width - 1).long(), v.clamp(0, height - 1).long()
-    right, low = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    flat = target.depth_mm.flatten(start_dim=1)
-    corners = [(row * width + column) for row in (top, low) for column in (left, right)]
-    seen = [flat.gather(1, each.flatten(start_dim=1)) for each in corners]
-    farthest = torch.stack(seen).amax(dim=0).unflatten(1, (height, width))
-    hidden = (farthest <= 0) | (farthest < there[..., 2] * (1 - OCCLUSION_TOLERANCE))
-    occluded = source.valid[:, 0] & (~known | hidden)
-    return flow_px, known[:, None], occluded[:, None]
+    u_there = torch.where(known, u, 0.0).floor()
+    v_there = torch.where(known, v, 0.0).floor()
+    left, top = u_there.clamp(min=0), v_there.clamp(min=0)
+    right, low = torch.minimum(u_there + 1, width - 1), torch.minimum(v_there + 1, height - 1)
+    farthest = torch.zeros_like(length)
+    for row, column in ((top, left), (top, right), (low, left), (low, right)):
+        place = row.long() * width.long() + column.long()
+        farthest = torch.maximum(farthest, take(target_depth, place))
+    hidden = (farthest <= 0) | (farthest < there[2] * (1 - OCCLUSION_TOLERANCE))
+    return Flow(
+        torch.where(known, u - u_here, 0.0),
+        torch.where(known, v - v_here, 0.0),
+        known,
+        valid & (~known | hidden),
+    )
 
 
 class Coverage:

@@ -1,15 +1,9 @@
 """Rays to the wall: safe strides first for bundles of rays, then for each ray, then Newton's root.
 
 A compiled step goes over the flat list of the rays that are still on their way, so that no time is
-spent on those that have arrived. Without a C++ compiler (or with COLONDEPTH_COMPILE=0) the same
-functions run uncompiled, some six times slower.
+spent on those that have arrived.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +16,7 @@ from synthetic_colons.field import (
     safe_step_mm,
     values_along,
 )
+from synthetic_colons.kernels import compiled
 from synthetic_colons.wall_tables import WallTables
 
 BUNDLE_PX = 4  # rays are bundled by squares of so many pixels
@@ -89,9 +84,14 @@ def approach(
     values = values_along(point, d, place, colon, tables)
     step, gap = safe_step_mm(values, bends)
     here = (gap < ARRIVED_SHARE * distance) | (values.field.abs() < TOUCH_SHARE * distance)
-    # A crumb may end behind the wall, on the way out of it again: the wall is within that crumb.
-    passed = (values.field < 0) & (values.change >= 0)
-    here, step = here | passed, torch.where(passed, 0, step)
+    # A crumb may end behind the wall. On the way out of it again, the wall is within that crumb;
+    # on the way in, a ray that has been taking crumbs goes back to where the wall's slope says.
+    behind = values.field < 0
+    passed = behind & (values.change >= 0)
+    fetched = behind & ~passed & (least_mm > 0)
+    back = -torch.minimum(values.field / values.change, least_mm)
+    here, step = here | passed | fetched, torch.where(passed, 0, step)
+    step = torch.where(fetched, back, step)
     step = torch.where((step > 0) & ~here, torch.maximum(step, free).maximum(least_mm), step)
     step = torch.where(arrived, 0, step)
     return distance + step, place.arc_mm + step * _along(d, place), arrived | here
@@ -151,44 +151,3 @@ def _along(direction: Triple, place: Any) -> Tensor:
     forward = direction[0] * t[0] + direction[1] * t[1] + direction[2] * t[2]
     speed: Tensor = forward / (1 - place.inward).clamp(min=0.3)
     return speed
-
-
-@cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled for this machine, or as it is where that cannot be done.
-
-    The last axis of every tensor may have any length, so that one kernel serves all lists.
-    """
-    if not can_compile():
-        return function
-    options: dict[str, str | int | bool | Callable[..., Any]] = {"assert_indirect_indexing": False}
-    kernel = torch.compile(function, fullgraph=True, options=options)
-    first = [True]
-
-    def run(*arguments: Any) -> Any:
-        if first[0]:
-            for tensor in _tensors(arguments):
-                torch._dynamo.maybe_mark_dynamic(tensor, tensor.ndim - 1)
-            first[0] = False
-        return kernel(*arguments)
-
-    return run
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Give every tensor in nested tuples and dataclasses."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _tensors(each)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _tensors(getattr(value, field.name))
-
-
-def can_compile() -> bool:
-    """Return whether kernels are compiled here."""
-    if os.environ.get("COLONDEPTH_COMPILE", "1") == "0":
-        return False
-    return torch.cuda.is_available() or shutil.which("g++") is not None or "CXX" in os.environ

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from synthetic_colons.field import Triple
+from synthetic_colons.kernels import compiled
 from synthetic_colons.light import LAMPS_EACH, Lamps
-from synthetic_colons.marching import compiled
 from synthetic_colons.renderer import HIGHLIGHT_SHARE, Rendering
 from synthetic_colons.shading import Surface, dark, shade
 from synthetic_colons.sight import Sight

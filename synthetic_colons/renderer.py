@@ -16,9 +16,10 @@ from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
 from synthetic_colons.colon import Colon
 from synthetic_colons.field import take
+from synthetic_colons.kernels import compiled
 from synthetic_colons.light import LAMPS_EACH, Lamps
 from synthetic_colons.looks import join_looks
-from synthetic_colons.marching import BUNDLE_STEPS, cast, compiled, stride
+from synthetic_colons.marching import BUNDLE_STEPS, cast, stride
 from synthetic_colons.shading import Looks, Shade, Surface, dark, shade, surface
 from synthetic_colons.sight import Sight
 from synthetic_colons.wall_tables import WallTables, join_tables
@@ -99,7 +100,7 @@ def render(
     """
     require_shapes(world_from_camera=(world_from_camera, "B 4 4"), which=(which, "B"))
     device = scene.colons[0].device
-    if device.type == "cpu" and view.frames > 1:
+    if device.type == "cpu" and view.frames + len(scene.colons) > 2:
         # One by one: a frame's lists then stay in the processor's cache, and its last bits do not
         # depend on where in a list its rays stand.
         return joined(
@@ -114,6 +115,14 @@ def render(
                 for k in range(view.frames)
             ]
         )
+    return render_at_once(scene, view, world_from_camera, which=which, lamps=lamps)
+
+
+def render_at_once(
+    scene: Scene, view: Sight, world_from_camera: Tensor, *, which: Tensor, lamps: Lamps
+) -> Rendering:
+    """Render frames of any of the colons in one list of rays; see `render`."""
+    device = scene.colons[0].device
     pose = world_from_camera.to(device, torch.float32)
     start = _arc_of(scene, pose, which)
     colon_of = which.to(device, torch.int32)
@@ -136,7 +145,7 @@ def render(
             own = numbers[:, lamp].flatten()
             seen = compiled(shade)(*rays, frame, end, own, seen)
     turn = pose[:, :3, :3].mT.flatten().contiguous()  # camera from world, for the normals
-    numbers = compiled(_collect)(hits.distance_mm, hits.arrived, view.ray, frame, turn, end, seen)
+    numbers = compiled(collect)(hits.distance_mm, hits.arrived, view.ray, frame, turn, end, seen)
     return _maps(view, numbers, hits.arrived, _labels(scene, colon, end))
 
 
@@ -148,7 +157,7 @@ def joined(frames: Sequence[Rendering]) -> Rendering:
     )
 
 
-def _collect(
+def collect(
     distance: Tensor,
     arrived: Tensor,
     ray: Tensor,
