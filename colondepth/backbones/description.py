@@ -66,6 +66,6 @@ def sizes_in_words(rule: SizeRule) -> str:
     if rule.exact is not None:
         return f"{rule.exact[0]}x{rule.exact[1]} only"
     words = f"multiples of {rule.multiple}" if rule.multiple > 1 else "any"
-    if rule.least > (rule.multiple, rule.multiple):
+    if max(rule.least) > rule.multiple:
         words += f" from {rule.least[0]}x{rule.least[1]}"
     return words

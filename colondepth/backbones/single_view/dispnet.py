@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from colondepth.backbones.contract import Backbone, SizeRule
 from colondepth.backbones.single_view.door import fitting_image, require_positive
+from colondepth.backbones.single_view.residual import start_for_relu
 from colondepth.views import Prediction
 
 _DOWN = (32, 64, 128, 256, 512, 512, 512)
@@ -58,11 +59,7 @@ class DispNet(Backbone):
             nn.Sequential(nn.Conv2d(width, 1, 3, padding=1), nn.Sigmoid())
             for width in _UP[:_SCALES]
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_for_relu(self)
 
     def forward(self, batch: Mapping[str, Any]) -> Prediction:
         """See `Backbone.forward`."""

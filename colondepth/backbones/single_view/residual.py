@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -119,10 +120,18 @@ def conv_norm(
 
 
 def start_for_relu(network: nn.Module) -> None:
-    """Draw convolutions so that a ReLU keeps the size of the gradient (He et al. 2015)."""
+    """Draw convolutions so that a ReLU keeps the size of what passes (He et al. 2015), biases 0."""
     for module in network.modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            continue
         if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+        else:  # its inputs come first, and of its kernel a pixel meets one in stride^2
             nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu")
+            with torch.no_grad():
+                module.weight.mul_(module.stride[0])
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _around(width_in: int, width_out: int, stride: int) -> nn.Module:
