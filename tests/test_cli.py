@@ -26,6 +26,7 @@ COMMANDS = [
     ["synth", "mesh"],
     ["bench"],
     ["bench", "render"],
+    ["backbones"],
     ["check-data"],
     ["deidentify"],
     ["quality"],
