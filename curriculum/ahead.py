@@ -5,6 +5,7 @@ process renders on one core while the network learns on the other; a GPU is best
 """
 
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
@@ -169,6 +170,7 @@ class _OtherProcess:
 
 def _serve(pipe: Any, threads: int) -> None:
     """Answer until the other end is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True, name="watch").start()
     torch.set_num_threads(threads)
     kitchen = Kitchen()
     order: Order | None = None
@@ -188,6 +190,14 @@ def _serve(pipe: Any, threads: int) -> None:
             pipe.send_bytes(pickle.dumps(answer))
         except (EOFError, OSError):
             return
+
+
+def _end_with_parent() -> None:
+    """Leave a batch half rendered when nobody is left who would use it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _from_thread(make: Callable[[int], Batch], indices: range, ahead: int) -> Iterator[Batch]:

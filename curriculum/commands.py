@@ -1,11 +1,12 @@
 """`colondepth train`: a network learns from rendered colons. `colondepth cache`: render ahead."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from colondepth.console import out, progress, resumable
+from colondepth.console import err, out, progress, resumable
 from colondepth.errors import DataError
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ def train(
             raise
         raise DataError(f"{name} does not take the options {sorted(options)}: {error}") from error
     require_fit(network, followed, named_loss)
-    if not resume:
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun's word for the process that writes
+    if not resume and leads:
         begin(folder, facts, followed)
-    with progress() as bar:
+    bar = progress()
+    bar.disable = not leads
+    with bar:
         task = bar.add_task("Preparing", total=followed.steps)
         began: list[int] = []
 
@@ -104,9 +108,11 @@ def train(
                 maker=None if maker is None else Maker(maker),
                 tensorboard=tensorboard,
                 tick=tick,
-                note=lambda words: bar.console.print(words, highlight=False, markup=False),
+                note=lambda words: _note(words) if leads else None,
             ),
         )
+    if not leads:
+        return
     standing = outcome.standing
     _say(f"{standing.step} steps, best at {standing.best_step} -> {folder}")
     for level, scores in outcome.scores.items():
@@ -177,8 +183,6 @@ def _facts(
     threads: int | None,
     device: str,
 ) -> "RunFacts":
-    import os
-
     from curriculum.run_folder import RunFacts
     from curriculum.stream import RenderedLevel, cached_batches, sources_for
     from synthetic_colons.provenance import made_with
@@ -244,6 +248,10 @@ def _device(text: str) -> "torch.device":
         reason = str(error).splitlines()[0]
         raise DataError(f"--device {text} cannot be used: {reason}") from error
     return device
+
+
+def _note(words: str) -> None:
+    err.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say(words: str) -> None:

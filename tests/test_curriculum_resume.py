@@ -64,6 +64,7 @@ def test_a_run_cut_at_a_step_goes_on_bit_for_bit(step, whole, cache, tmp_path):
         assert torch.equal(ends[0].tensors[name], value), name
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_instants_goes_on_bit_for_bit(whole, cache, tmp_path):
     instants = random.Random(5)  # any will do
     command = [sys.executable, tiny_training.__file__, str(tmp_path), str(cache)]
