@@ -273,6 +273,22 @@ def test_dorns_cells_sit_on_every_eighth_pixel():
     assert_close(said.depth_mm[..., ::8, ::8], cells)
 
 
+def test_dorns_deep_stages_and_its_ways_look_as_wide_as_published():
+    for layout, wide in ((Layout.KITTI, [6, 12, 18]), (Layout.NYU, [4, 8, 12])):
+        network = on_paper(Dorn, layout=layout)
+        stages = [part for part in network.encoder if isinstance(part, nn.Sequential)]
+        dilations = [
+            {
+                part.dilation[0]
+                for part in stage.modules()
+                if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)
+            }
+            for stage in stages
+        ]
+        assert dilations == [{1}, {1}, {2}, {4}]
+        assert [way[0].dilation[0] for way in network.ways] == [1, *wide]
+
+
 def test_dorn_looks_at_the_whole_image_from_every_cell():
     torch.manual_seed(0)
     network = Dorn(**(SMALL_DORN | {"size": (385, 513)})).eval()
