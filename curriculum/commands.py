@@ -210,12 +210,16 @@ def _resumed(
     """Return what a run was begun with and the recipe that it follows from here on."""
     from curriculum.run_folder import change_config, read_config, read_facts
     from curriculum.supervised import standing_of
+    from synthetic_colons.provenance import commit
 
     facts = read_facts(folder)
     if facts.network != name:
         raise DataError(
             f"{folder} trains {facts.network!r}, not {name!r}; name that, or another --out"
         )
+    begun, now = facts.made_with.get("commit"), commit()
+    if begun != now:
+        _note(f"begun with commit {begun}, goes on with {now}: the curve may be another from here")
     old = read_config(folder)
     new = read_config(folder, changes=changes) if recipe is None else _recipe(recipe, changes)
     if new != old:

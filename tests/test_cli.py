@@ -27,6 +27,8 @@ COMMANDS = [
     ["bench"],
     ["bench", "render"],
     ["backbones"],
+    ["cache"],
+    ["train"],
     ["check-data"],
     ["deidentify"],
     ["quality"],
