@@ -182,8 +182,9 @@ def _in_a_process(settings: BenchSettings, frames: int, cache: str) -> dict[str,
 
 
 def _use_cache(folder: str) -> None:
-    """Make torch keep its kernels in a folder; runs in a new process, before any is compiled."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    """Have kernels kept in a folder; runs in a new process, before any is compiled."""
+    os.environ["COLONDEPTH_CACHE"] = folder
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(Path(folder) / "triton")
 
 

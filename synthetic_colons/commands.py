@@ -91,7 +91,7 @@ def clips(
     missing_clips = [order for order in orders if not is_written(order, folder)]
     require_room(missing_clips, folder)
     if missing_clips:
-        _say_if_slow()
+        _prepare_kernels()
     with progress() as bar:
         task = bar.add_task("Rendering", total=frames * len(missing_clips))
         for order in missing_clips:
@@ -132,7 +132,7 @@ def gallery(
     height, width = _size(size)
     chosen = _device(device)
     names = [level_of(name.strip()).name for name in levels.split(",")]
-    _say_if_slow()
+    _prepare_kernels()
     with progress() as bar:
         task = bar.add_task("Rendering", total=len(names) * columns)
         sheet = sheet_of(
@@ -200,7 +200,7 @@ def bench_render(
         width=width,
         device=str(_device(device)),
     )
-    _say_if_slow()
+    _prepare_kernels()
     with err.status("Starting") as status:
         report = bench(settings, tick=status.update)
     if as_json:
@@ -261,9 +261,13 @@ def _require_folder(folder: Path) -> None:
             return
 
 
-def _say_if_slow() -> None:
-    from synthetic_colons.kernels import can_compile
+def _prepare_kernels() -> None:
+    """Compile what this machine has not compiled yet, and say what takes so long, or is slow."""
+    from synthetic_colons.kernels import build_kernels, can_compile, missing_kernels
 
+    if missing := missing_kernels():
+        with err.status("compiling kernels for this machine: once, about a minute"):
+            build_kernels(missing)
     if not can_compile():
         err.print(
             "[yellow]note[/yellow] kernels are not compiled here (no C++ compiler, or"

@@ -1,0 +1,144 @@
+"""Functions compiled ahead of time do what they do uncompiled, and are found again."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from synthetic_colons import kernels
+from synthetic_colons.kernel_samples import KERNELS, sample_calls
+
+
+class Ends(NamedTuple):
+    near: tuple[Tensor, Tensor]
+    far: Tensor
+
+
+@dataclass(frozen=True)
+class Table:
+    values: Tensor
+    columns: int
+
+
+def both_ends(table: Table, length: Tensor) -> Ends:
+    first = table.values[: table.columns].sum() * length
+    return Ends((first, -first), length + 1)
+
+
+@pytest.fixture(scope="module")
+def calls():
+    return sample_calls()
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLONDEPTH_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLONDEPTH_COMPILE", "1")
+    monkeypatch.setattr(kernels, "can_compile", lambda: True)
+    kernels._run.cache_clear()
+    yield tmp_path
+    kernels._run.cache_clear()
+
+
+def test_the_samples_call_every_kernel(calls):
+    assert set(KERNELS) <= set(calls)
+    assert "ground_truth.flow_through_fisheye" in calls
+
+
+def test_no_axis_of_the_samples_is_so_short_that_it_would_be_compiled_to_stay_so(calls):
+    for name, (_, arguments) in calls.items():
+        lengths = [tensor.shape[-1] for tensor in kernels._tensors(arguments) if tensor.ndim]
+        assert min(lengths) > 1, name
+
+
+def test_tensors_leave_nested_arguments_and_come_back_in_order():
+    table = Table(torch.arange(3.0), 2)
+    flat = list(kernels._tensors((table, (torch.ones(1), torch.zeros(2)))))
+    assert [len(each) for each in flat] == [3, 1, 2]
+    again = kernels._refilled((table, (flat[1], flat[2])), iter(each + 1 for each in flat))
+    assert again[0].columns == 2
+    torch.testing.assert_close(again[0].values, table.values + 1)
+    torch.testing.assert_close(again[1][1], torch.ones(2))
+
+
+def test_a_result_takes_the_shape_of_its_annotation():
+    ends = kernels._shaped(Ends, iter([torch.zeros(1), torch.ones(2), torch.ones(3)]))
+    assert isinstance(ends, Ends)
+    assert [len(each) for each in (*ends.near, ends.far)] == [1, 2, 3]
+
+
+def test_a_kernel_belongs_elsewhere_after_a_change_to_what_it_stands_on(monkeypatch, own_cache):
+    before = kernels._package_of("marching.approach")
+    assert kernels._package_of("marching.approach") == before
+    assert before.is_relative_to(own_cache)
+    assert kernels._package_of("marching.stride") != before
+    monkeypatch.setattr(kernels, "_machine", lambda: ("another",))
+    assert kernels._package_of("marching.approach") != before
+
+
+def test_sources_follow_imports_to_the_tables_that_a_kernel_reads(monkeypatch, tmp_path):
+    for name, text in (
+        ("kernels", ""),
+        ("kernel_samples", ""),
+        ("a", "from synthetic_colons.b import c"),
+        ("b", "x = 1"),
+        ("d", "y = 1"),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+
+    def digest(module):
+        kernels._sources.cache_clear()
+        return kernels._sources(module)
+
+    before = digest("a")
+    (tmp_path / "d.py").write_text("y = 2")
+    assert digest("a") == before
+    (tmp_path / "b.py").write_text("x = 2")
+    assert digest("a") != before
+    kernels._sources.cache_clear()
+
+
+def test_what_cannot_be_compiled_runs_as_it_is_and_says_why(monkeypatch, own_cache):
+    monkeypatch.setattr(kernels, "_build_in_a_process", lambda names: f"{names[0]}: no space left")
+    kernel = kernels.compiled(both_ends)
+    table = Table(torch.arange(3.0), 2)
+    # the device is asked of the first argument, as all kernels give a tensor first
+    with pytest.warns(UserWarning, match="no space left"):
+        run = kernels._ahead_of_time(both_ends)
+    torch.testing.assert_close(run(table, torch.ones(2)).far, torch.full((2,), 2.0))
+    assert kernel is not both_ends
+
+
+def test_without_a_compiler_nothing_is_missing(monkeypatch):
+    monkeypatch.setenv("COLONDEPTH_COMPILE", "0")
+    assert kernels.missing_kernels() == ()
+    assert kernels.compiled(both_ends) is both_ends
+
+
+@pytest.mark.slow
+def test_a_compiled_kernel_gives_what_the_function_gives_for_any_length(calls, own_cache):
+    name = "renderer.collect"
+    function, arguments = calls[name]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "synthetic_colons.kernel_samples", name],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.stderr
+    kernel = kernels._ahead_of_time(function)
+    rays = len(arguments[0])
+    for length in (rays, 64, 1):
+        own = kernels._refilled(
+            arguments,
+            iter(
+                each[..., :length].contiguous() if each.ndim and each.shape[-1] == rays else each
+                for each in kernels._tensors(arguments)
+            ),
+        )
+        torch.testing.assert_close(kernel(*own), function(*own))
