@@ -6,9 +6,9 @@ up between the network's pixels (`warping.sample`):
 
 - depth, as its inverse, bilinearly: the inverse depth of a plane is linear in a pinhole's pixels,
   so a plane comes back as itself, where the nearest pixel would make a staircase of it: on a tube
-  from 224x288 to 240x320 its normals were off by 7.7 degrees, these by 0.05. Across an edge, where the bilinear value is off the nearest
-  one by more than `EDGE`, and beside unknown pixels, the nearest is taken: no wall appears in the
-  air between a fold and what lies behind it.
+  from 224x288 to 240x320 its normals were off by 7.7 degrees, these by 0.05. Across an edge, where
+  the bilinear value is off the nearest one by more than `EDGE`, and beside unknown pixels, the
+  nearest is taken: no wall appears in the air between a fold and what lies behind it.
 - disparity likewise, in the image's pixels; flow bilinearly, in the image's pixels.
 - `valid` from the nearest pixel. It is also False where a pixel is NaN or infinite, where the
   camera has no ray that looks forward, and all over a black image, or one whose partner is black
