@@ -52,15 +52,13 @@ def sample_calls() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     scene = scene_of([clip.colon for clip in clips], [clip.scene.looks for clip in clips])
     poses = torch.cat([clip.path.world_from_camera[:1] for clip in clips])
     lamps = Lamps(torch.cat([clip.lamps.numbers for clip in clips]))
-    middle = ((_WIDTH - 1) / 2, (_HEIGHT - 1) / 2)
-    focal = {"fx": 20.0, "fy": 21.0, "cx": middle[0], "cy": middle[1]}
-    size = {"height": _HEIGHT, "width": _WIDTH}
     with (
         patch.multiple("synthetic_colons.renderer", compiled=noting),
         patch.multiple("synthetic_colons.marching", compiled=noting),
         patch.multiple("synthetic_colons.ground_truth", compiled=noting),
     ):
-        for camera in (Camera.pinhole(**focal, **size), Camera.fisheye(**focal, **size)):
+        for make in (Camera.pinhole, Camera.fisheye):
+            camera = make(fx=20.0, fy=21.0, cx=18.5, cy=11.5, height=_HEIGHT, width=_WIDTH)
             frames = render_at_once(
                 scene,
                 sight(camera, frames=2),
