@@ -9,7 +9,7 @@ import typer
 
 from colondepth.console import out, print_json, progress
 from colondepth.errors import DataError
-from synthetic_colons.commands import AsJson, Seed, _require_folder, _say_if_slow, _size
+from synthetic_colons.commands import AsJson, Seed, require_folder, prepare_kernels, _size
 
 ENOUGH = 24  # frames of a level from which a share is a figure and not a trial
 REPORT = "accuracy.json"
@@ -39,8 +39,8 @@ def bench_accuracy(
     height, width = _size(size)
     wanted = tuple(dict.fromkeys(level_of(each).name for each in level or LEVELS))
     if folder is not None:
-        _require_folder(folder)
-    _say_if_slow()
+        require_folder(folder)
+    prepare_kernels()
     settings = AccuracySettings(levels=wanted, seed=seed, frames=frames, height=height, width=width)
     with progress() as bar:
         task = bar.add_task("Starting", total=frames * len(wanted))

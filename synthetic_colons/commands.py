@@ -73,7 +73,7 @@ def clips(
 
     height, width = _size(size)
     chosen = _device(device)
-    _require_folder(folder)
+    require_folder(folder)
     orders = [
         ClipOrder(
             level=level_of(level).name,
@@ -91,7 +91,7 @@ def clips(
     missing_clips = [order for order in orders if not is_written(order, folder)]
     require_room(missing_clips, folder)
     if missing_clips:
-        _prepare_kernels()
+        prepare_kernels()
     with progress() as bar:
         task = bar.add_task("Rendering", total=frames * len(missing_clips))
         for order in missing_clips:
@@ -132,7 +132,7 @@ def gallery(
     height, width = _size(size)
     chosen = _device(device)
     names = [level_of(name.strip()).name for name in levels.split(",")]
-    _prepare_kernels()
+    prepare_kernels()
     with progress() as bar:
         task = bar.add_task("Rendering", total=len(names) * columns)
         sheet = sheet_of(
@@ -200,7 +200,7 @@ def bench_render(
         width=width,
         device=str(_device(device)),
     )
-    _prepare_kernels()
+    prepare_kernels()
     with err.status("Starting") as status:
         report = bench(settings, tick=status.update)
     if as_json:
@@ -253,7 +253,7 @@ def _device(text: str) -> "torch.device":
     return device
 
 
-def _require_folder(folder: Path) -> None:
+def require_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if place.exists():
             if not place.is_dir():
@@ -261,7 +261,7 @@ def _require_folder(folder: Path) -> None:
             return
 
 
-def _prepare_kernels() -> None:
+def prepare_kernels() -> None:
     """Compile what this machine has not compiled yet, and say what takes so long, or is slow."""
     from synthetic_colons.kernels import build_kernels, can_compile, missing_kernels
 
