@@ -9,7 +9,7 @@ import typer
 
 from colondepth.console import out, print_json, progress
 from colondepth.errors import DataError
-from synthetic_colons.commands import AsJson, Seed, require_folder, prepare_kernels, _size
+from synthetic_colons.commands import AsJson, Seed, _size, prepare_kernels, require_folder
 
 ENOUGH = 24  # frames of a level from which a share is a figure and not a trial
 REPORT = "accuracy.json"

@@ -254,6 +254,7 @@ def _device(text: str) -> "torch.device":
 
 
 def require_folder(folder: Path) -> None:
+    """Refuse a place for a folder where a file is."""
     for place in (folder, *folder.parents):
         if place.exists():
             if not place.is_dir():
