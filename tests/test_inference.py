@@ -28,7 +28,7 @@ H, W = 45, 70
 def trained() -> Backbone:
     """Return a network that tells images apart; it did not learn to."""
     torch.manual_seed(6)
-    made = create("sfsnet_lite")
+    made = create("sfsnet_lite", shading=False)
     with torch.no_grad():
         for _ in range(10):
             made({"image": torch.rand(2, 3, 64, 64), "camera": Camera.assumed(64, 64)})
@@ -40,7 +40,12 @@ def trained() -> Backbone:
 def file(trained: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
     save_weights(
-        *(trained, path), backbone="sfsnet_lite", options={}, commit="0", seed=1, recipe="none"
+        *(trained, path),
+        backbone="sfsnet_lite",
+        options={"shading": False},
+        commit="0",
+        seed=1,
+        recipe="none",
     )
     return path
 
@@ -71,7 +76,12 @@ def test_the_answer_is_that_of_the_network_on_the_images_own_pixels(predictor, t
     assert_close(said.log_depth_std, expected.log_depth_std[0, 0], rtol=1e-2, atol=1e-2)
     assert said.valid.all()
     assert said.origin == Origin(
-        backbone="sfsnet_lite", options={}, commit="0", seed=1, recipe="none", temperature=1.0
+        backbone="sfsnet_lite",
+        options={"shading": False},
+        commit="0",
+        seed=1,
+        recipe="none",
+        temperature=1.0,
     )
 
 
