@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check format docs weights clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/colondepth demo --out demo
@@ -25,6 +25,15 @@ format: $(VENV)/dev.stamp
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build --quiet
 	@echo "Open build/site/index.html"
+
+# The weights that come in the package, from nothing; goes on where it was stopped. Takes hours.
+RUNS ?= runs
+weights: $(VENV)/run.stamp
+	@set -e; for name in sfsnet sfsnet_lite; do \
+	if test -e $(RUNS)/$$name/run.json; then \
+	$(BIN)/colondepth train $$name --out $(RUNS)/$$name --resume; \
+	else $(BIN)/colondepth train $$name --out $(RUNS)/$$name --seed 1; fi; \
+	$(BIN)/colondepth ship $(RUNS)/$$name; done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`colondepth train`: a network learns from rendered colons. `colondepth cache`: render ahead."""
+"""`train`: a network learns from rendered colons. `cache`: render ahead. `ship`: weights go out."""
 
 import os
 from pathlib import Path
@@ -166,6 +166,57 @@ def cache(
                 tick=lambda done, task=task: bar.update(task, completed=done),  # type: ignore[misc]
             )
             _say(f"{whole} batches of level {each} -> {made}")
+
+
+def ship(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run: the --out of `train`.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of all that is written; package and docs if absent."),
+    ] = None,
+    simcol3d: Annotated[
+        Path | None, typer.Option(help="Folder of SimCol3D, to be measured on as well.")
+    ] = None,
+    levels: Annotated[
+        str, typer.Option(help="To measure on, with commas.")
+    ] = "1,2,3,4,5,6,randomised",
+    clips: Annotated[int, typer.Option(min=1, help="Of each level.")] = 6,
+    frames: Annotated[int, typer.Option(min=1, help="Of each clip, far apart.")] = 6,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the views.")] = "256x320",
+) -> None:
+    """Turn a run into weights that are shipped: calibrated, measured, with digest and page.
+
+    Everything is measured on held-out views before anything is written.
+    """
+    from curriculum.shipping import places, read_run
+    from curriculum.shipping import ship as carry_out
+    from curriculum.shipping_views import Extent
+    from synthetic_colons.commands import prepare_kernels
+    from synthetic_colons.levels import level as level_of
+
+    named = tuple(level_of(each.strip()).name for each in levels.split(","))
+    extent = Extent(levels=named, clips=clips, frames=frames, size=_size(size))
+    to = places(folder)
+    read_run(run)  # a wrong folder is said before kernels are compiled
+    prepare_kernels()
+    with progress() as bar:
+        task = bar.add_task("Preparing", total=None)
+
+        def begin(words: str, total: int) -> None:
+            bar.reset(task, total=total, description=words[:1].upper() + words[1:])
+
+        shipped = carry_out(
+            run, to, extent=extent, real=simcol3d, begin=begin, tick=lambda: bar.advance(task)
+        )
+    for group in shipped.card.groups:
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in group.network.items())
+        _say(f"{group.name}: {listed} ({group.frames} frames, protocol sfsnet)")
+    calibration, change = shipped.card.calibration, shipped.card.change
+    _say(
+        f"temperature {calibration.temperature:.4f}; float16 changes no figure by over {change:.2g}"
+    )
+    for file in shipped.files:
+        _say(f"-> {file}")
 
 
 def _recipe(name_or_file: str, changes: tuple[str, ...]) -> "Recipe":

@@ -28,6 +28,7 @@ COMMANDS = [
     ["bench", "render"],
     ["backbones"],
     ["cache"],
+    ["ship"],
     ["train"],
     ["check-data"],
     ["deidentify"],
