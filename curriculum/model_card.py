@@ -65,8 +65,8 @@ def _lead(card: Card) -> str:
     return f"""Depth in millimetres with a standard deviation from one colonoscopy image. Research
 software, **not for diagnosis**. Licence: Apache-2.0.
 
-{card.parameters / 1e6:.2f} million weights, kernels in float16, {card.bytes / 2**20:.2f} MiB, SHA-256
-`{card.sha256}`.
+{card.parameters / 1e6:.2f} million weights, kernels in float16, {card.bytes / 2**20:.2f} MiB,
+SHA-256 `{card.sha256}`.
 """
 
 
