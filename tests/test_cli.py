@@ -26,6 +26,8 @@ COMMANDS = [
     ["synth", "mesh"],
     ["bench"],
     ["bench", "render"],
+    ["bench", "infer"],
+    ["predict"],
     ["backbones"],
     ["cache"],
     ["ship"],

@@ -1,0 +1,222 @@
+"""`colondepth predict`: depth with uncertainty for every frame."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from colondepth.commands.notes import TextWatch, tell_skipped
+from colondepth.console import err, out, print_json, progress, resumable
+from colondepth.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from colondepth.data import Reading
+    from colondepth.prediction_run import Network
+    from colondepth.views import Clip
+
+LOOKS = 24  # images of a clip that are searched for on-screen text
+
+
+def predict(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A video, an image, a folder or a glob.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the predictions.")],
+    backbone: Annotated[str, typer.Option(help="Of `colondepth backbones`.")] = "sfsnet",
+    weights: Annotated[
+        Path | None, typer.Option(help="File of weights; those of the package if absent.")
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="Calibration; else the input's own, else a guess.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="png: 16 bits; tiff: floats.")] = "png",
+    video: Annotated[
+        bool, typer.Option("--video", help="Also write frames beside depth as a video.")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second to take of a video; all if absent.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Frames in the network at a time.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one, if absent.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad files and frames out, and list them.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
+) -> None:
+    """Predict depth in mm and its uncertainty for every frame.
+
+    The folder explains itself in README.txt. Several clips get a folder each. Run again, the same
+    command goes on where it stopped. Not for diagnosis.
+    """
+    from colondepth.cameras import from_file
+    from colondepth.data import open_clips
+    from colondepth.prediction_files import MapForm
+    from colondepth.prediction_folder import SIDE_BY_SIDE
+    from colondepth.prediction_run import predict_clip, require_size
+
+    if form not in tuple(MapForm):
+        raise DataError(f"--format is {form!r}, expected {' or '.join(MapForm)}")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--out {folder} is a file; expected a folder, new or of predictions")
+    lens = None if camera is None else from_file(camera)
+    reading = open_clips(source, camera=lens, skip_bad=skip_bad)
+    places = _places(reading, folder)
+    clips = [_thinned(clip, reading, source, fps, skip_bad=skip_bad) for clip in reading.clips]
+    for clip in clips:
+        require_size(clip, source)
+    network = _network(backbone, weights, _device(device))
+    for warning in reading.warnings:
+        _note(warning)
+    answer: list[dict[str, Any]] = []
+    watch = TextWatch()
+    stopped = f"finished frames are in {folder}; the same command goes on from there"
+    with progress() as bar, resumable(stopped):
+        for clip, place in zip(clips, places, strict=True):
+            task = bar.add_task(f"Predicting {clip.name}", total=len(clip))
+            begun = time.perf_counter()
+            done = predict_clip(
+                network,
+                clip,
+                place,
+                source=Path(source).name,
+                batch_size=batch,
+                form=MapForm(form),
+                tick=partial(bar.advance, task),
+            )
+            spent_s = time.perf_counter() - begun
+            if video:
+                _video(clip, done.files, place / SIDE_BY_SIDE, bar, watch)
+            answer.append(
+                {
+                    "clip": clip.name,
+                    "folder": str(place),
+                    "frames": len(clip),
+                    "there_before": done.before,
+                    "seconds": round(spent_s, 3),
+                    "backbone": done.made.backbone,
+                    "weights_sha256": done.made.weights_sha256,
+                    "calibrated": done.made.calibrated,
+                }
+            )
+    tell_skipped(reading.skipped)
+    watch.tell()
+    if as_json:
+        print_json(answer)
+        return
+    for row in answer:
+        out.print(_told(row), markup=False, highlight=False, soft_wrap=True)
+
+
+def _told(row: dict[str, Any]) -> str:
+    before = f", {row['there_before']} of them there before" if row["there_before"] else ""
+    new = row["frames"] - row["there_before"]
+    pace = f", {new / row['seconds']:.1f} frames/s" if new and row["seconds"] else ""
+    camera = "" if row["calibrated"] else "; the camera is a guess, and so are lengths"
+    return f"{row['clip']}: {row['frames']} frames{before}{pace} -> {row['folder']}{camera}"
+
+
+def _places(reading: "Reading", folder: Path) -> list[Path]:
+    """Return the folder of each clip."""
+    if len(reading.clips) == 1:
+        return [folder]
+    names = [clip.name for clip in reading.clips]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"two clips are called {twice[0]!r}; predict one folder at a time")
+    return [folder / name for name in names]
+
+
+def _thinned(
+    clip: "Clip", reading: "Reading", source: str, fps: float | None, *, skip_bad: bool
+) -> "Clip":
+    """Return the clip of so many frames a second."""
+    if fps is None:
+        return clip
+    if reading.dataset != "video":
+        raise DataError(f"--fps takes frames of a video by their times; {source} is none")
+    from colondepth.data.reading import Opening
+    from colondepth.data.video_index import index_video
+    from colondepth.prediction_run import chosen, every
+
+    index = index_video(Path(source).expanduser(), Opening(skip_bad=skip_bad))
+    kept = chosen(clip, every(index.time_s.tolist(), fps))
+    return kept or clip
+
+
+def _network(name: str, weights: Path | None, device: "torch.device | None") -> "Network":
+    """Return the network with its weights; what is missing is said with its cure."""
+    import torch
+
+    from colondepth import inference
+    from colondepth.backbones.contract import Needs
+    from colondepth.backbones.registry import backbones, create
+    from colondepth.prediction_run import Network
+    from colondepth.weights import shipped
+    from colondepth.weights.files import found, read_origin
+
+    backbones.owner(name)  # a misspelt name is answered with the nearest right one
+    with torch.device("meta"):  # shapes without numbers
+        needs = create(name).needs
+    if needs is not Needs.IMAGE:
+        raise DataError(
+            f"{name} needs {needs}; `predict` gives each frame alone: take a backbone that needs"
+            " an image only, see `colondepth backbones`"
+        )
+    if weights is None and name not in {each.path.stem for each in shipped()}:
+        known = ", ".join(sorted(each.path.stem for each in shipped())) or "none in this version"
+        raise DataError(
+            f"no weights of {name!r} come with colondepth (known: {known}); train them with"
+            f" `colondepth train {name} --out runs/{name}`, make a file of them with `colondepth"
+            f" ship runs/{name} --out weights`, and pass that with --weights"
+        )
+    chosen: Path | str = name if weights is None else weights
+    origin = read_origin(chosen)
+    if origin.backbone != name:
+        raise DataError(
+            f"{chosen} holds weights of {origin.backbone!r}, not of {name!r};"
+            f" --backbone {origin.backbone} takes them"
+        )
+    predictor = inference.load(name, weights=chosen, device=device)
+    return Network(predictor=predictor, origin=origin, weights=found(chosen))
+
+
+def _device(text: str | None) -> "torch.device | None":
+    import torch
+
+    if text is None:
+        return None
+    try:
+        device = torch.device(text)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"--device {text} cannot be used: {reason}") from error
+    return device
+
+
+def _video(clip: "Clip", files: Any, path: Path, bar: Any, watch: TextWatch) -> None:
+    from colondepth.prediction_video import write_side_by_side
+
+    task = bar.add_task("Writing the video", total=len(clip))
+    step = max(1, len(clip) // LOOKS)
+    count = 0
+
+    def seen(image: "Tensor") -> None:
+        nonlocal count
+        if count % step == 0:
+            watch.look(image)
+        count += 1
+        bar.advance(task)
+
+    write_side_by_side(clip, files, path, seen=seen)
+
+
+def _note(words: str) -> None:
+    err.print("[yellow]note[/yellow] ", end="", highlight=False)
+    err.print(words, markup=False, highlight=False, soft_wrap=True)
