@@ -50,7 +50,12 @@ def can_compile() -> bool:
     """Return whether kernels are compiled here."""
     if os.environ.get("COLONDEPTH_COMPILE", "1") == "0":
         return False
-    return torch.cuda.is_available() or shutil.which("g++") is not None or "CXX" in os.environ
+    return "CXX" in os.environ or _has_compiler()
+
+
+@cache
+def _has_compiler() -> bool:
+    return torch.cuda.is_available() or shutil.which("g++") is not None
 
 
 def kernels_folder() -> Path:
