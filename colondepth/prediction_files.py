@@ -7,6 +7,8 @@
 As TIFF the first two hold 32-bit floats: millimetres, and the number itself; 0 is unknown.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -94,6 +96,18 @@ def write_frame(
         _write_map(std, files.log_depth_std, per_count=STD_PER_COUNT)
     _write_colours(depth, files.colours, far_mm=FAR_MM if metric else _far(depth))
     _write_map(depth, files.depth, per_count=MM_PER_COUNT)
+
+
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """Answer for a disk that is full, or gone, while files are written into a folder."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write into {folder}: {error.strerror or error}; what is finished stays, and"
+            " the same command goes on"
+        ) from error
 
 
 def read_depth_mm(path: Path) -> Tensor:

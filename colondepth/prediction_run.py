@@ -17,7 +17,7 @@ from colondepth.backbones.fitting import LEAST_SIDE, predict_fitted
 from colondepth.data.prefetch import AHEAD, prefetched
 from colondepth.errors import DataError, ShapeError
 from colondepth.inference import Predictor
-from colondepth.prediction_files import FrameFiles, MapForm, write_frame
+from colondepth.prediction_files import FrameFiles, MapForm, room_in, write_frame
 from colondepth.prediction_folder import (
     Made,
     camera_in_words,
@@ -85,13 +85,16 @@ def predict_clip(
     )
     pending = [number for number, each in enumerate(files) if not each.whole()]
     tick(len(files) - len(pending))
-    if pending or there is None:
-        write_description(folder, made, clip.frame_ids, complete=False)
-    with closing(_views(chosen(clip, pending), ahead=max(AHEAD, batch_size))) as views:
+    with (
+        room_in(folder),
+        closing(_views(chosen(clip, pending), ahead=max(AHEAD, batch_size))) as views,
+    ):
+        if pending or there is None:
+            write_description(folder, made, clip.frame_ids, complete=False)
         for numbers in batched(pending, batch_size):
             _predict(network, list(islice(views, len(numbers))), [files[n] for n in numbers])
             tick(len(numbers))
-    write_description(folder, made, clip.frame_ids, complete=True)
+        write_description(folder, made, clip.frame_ids, complete=True)
     return Predicted(files=files, before=len(files) - len(pending), made=made)
 
 

@@ -17,7 +17,7 @@ from colondepth.atomic import written_whole
 from colondepth.data.prefetch import prefetched
 from colondepth.errors import DataError
 from colondepth.images import read_image
-from colondepth.prediction_files import FrameFiles
+from colondepth.prediction_files import FrameFiles, room_in
 from colondepth.views import Clip
 
 TICKS_PER_S = 90_000  # the clock of MPEG
@@ -50,6 +50,7 @@ def write_side_by_side(
     latest = -1
     start_s: float | None = None
     with (
+        room_in(path.parent),
         written_whole(path) as temporary,
         av.open(str(temporary), "w", format="mp4") as container,
         closing(prefetched(clip)) as views,  # type: ignore[type-var]

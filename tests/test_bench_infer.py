@@ -126,6 +126,7 @@ def test_all_cores_are_taken_if_nothing_is_said(monkeypatch, capsys):
         (["sfsnet", "--frames", "0"], "--frames"),
         (["sfsnet", "--size", "32"], "expected HEIGHTxWIDTH"),
         (["sfsnet", "--size", "1x1"], "images of 1x1; expected 8x8 or more"),
+        (["sfsnet", "--device", "tpu9"], "--device tpu9 cannot be used"),
         (["monodepth2", "--frames", "1"], "monodepth2 needs image, previous"),
     ],
 )

@@ -1,5 +1,6 @@
 """`colondepth predict`: what it writes, what it skips, and what it refuses."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -14,7 +15,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 import colondepth
-from colondepth import cli, prediction_run
+from colondepth import cli, prediction_files, prediction_run
 from colondepth.backbones.contract import Needs
 from colondepth.backbones.registry import create
 from colondepth.backbones.single_view.monodepth2 import Monodepth2
@@ -240,6 +241,16 @@ def test_a_video_gives_its_frames_and_one_to_look_at(ended, video, tmp_path):
         assert (shown[number]["image"][:, :, WIDTH:] - colours).abs().mean() < 0.05
 
 
+def test_the_video_shows_each_frame_beside_its_own_colours(ended, video, tmp_path):
+    out = tmp_path / "out"
+    assert ended(video, "--out", out) == 0
+    write_image(torch.ones(3, HEIGHT, WIDTH), out / "colours/000005.png")
+    assert ended(video, "--out", out, "--video") == 0
+    shown = read_video(out / "side_by_side.mp4")
+    white = [float(shown[number]["image"][:, :, WIDTH:].mean()) > 0.95 for number in range(8)]
+    assert white == [number == 5 for number in range(8)]
+
+
 def test_frames_a_second_are_those_of_the_video(ended, video, tmp_path, asked):
     out = tmp_path / "out"
     assert ended(video, "--out", out, "--fps", RATE / 4) == 0
@@ -322,6 +333,21 @@ def test_inputs_that_are_none_are_one_line(mistake, tmp_path, stills, video):
     assert "expected png or tiff" in mistake(stills, "--format", "exr")
     assert "--fps takes frames of a video" in mistake(stills, "--fps", 5)
     assert "--batch" in mistake(stills, "--batch", 0)
+
+
+def test_a_pattern_that_the_shell_took_apart_is_one_line(mistake, stills):
+    words = mistake(stills / "00.png", stills / "01.png", stills / "02.png")
+    assert "3 inputs" in words
+    assert "put a glob in quotes" in words
+
+
+def test_a_full_disk_is_one_line(mistake, stills, tmp_path, monkeypatch):
+    def full(counts, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prediction_files, "write_counts", full)
+    words = mistake(stills, out=tmp_path / "out")
+    assert "No space left on device; what is finished stays" in words
 
 
 def test_outputs_that_are_something_else_are_one_line(mistake, tmp_path, stills):

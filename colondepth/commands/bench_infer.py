@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from colondepth.commands.devices import usable_device
 from colondepth.console import err, out, print_json
 from colondepth.errors import DataError
 
@@ -42,7 +43,7 @@ def bench_infer(
         height=int(height),
         width=int(width),
         threads=threads or os.cpu_count() or 1,
-        device=device,
+        device=str(usable_device(device)),
     )
     with err.status("Starting") as status:
         report = bench(settings, tick=status.update)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from colondepth.commands.devices import usable_device
 from colondepth.commands.notes import TextWatch, tell_skipped
 from colondepth.console import err, out, print_json, progress, resumable
 from colondepth.errors import DataError
@@ -23,8 +24,9 @@ LOOKS = 24  # images of a clip that are searched for on-screen text
 
 
 def predict(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A video, an image, a folder or a glob.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="A video, an image, a folder or a glob in quotes."),
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the predictions.")],
     backbone: Annotated[str, typer.Option(help="Of `colondepth backbones`.")] = "sfsnet",
@@ -61,6 +63,12 @@ def predict(
     from colondepth.prediction_folder import SIDE_BY_SIDE
     from colondepth.prediction_run import predict_clip, require_size
 
+    if len(sources) > 1:
+        raise DataError(
+            f"{len(sources)} inputs, {sources[0]} and {sources[1]} among them; expected one: put a"
+            " glob in quotes, so that the shell leaves it"
+        )
+    (source,) = sources
     if form not in tuple(MapForm):
         raise DataError(f"--format is {form!r}, expected {' or '.join(MapForm)}")
     if folder.exists() and not folder.is_dir():
@@ -71,7 +79,7 @@ def predict(
     clips = [_thinned(clip, reading, source, fps, skip_bad=skip_bad) for clip in reading.clips]
     for clip in clips:
         require_size(clip, source)
-    network = _network(backbone, weights, _device(device))
+    network = _network(backbone, weights, device if device is None else usable_device(device))
     for warning in reading.warnings:
         _note(warning)
     answer: list[dict[str, Any]] = []
@@ -186,25 +194,11 @@ def _network(name: str, weights: Path | None, device: "torch.device | None") -> 
     return Network(predictor=predictor, origin=origin, weights=found(chosen))
 
 
-def _device(text: str | None) -> "torch.device | None":
-    import torch
-
-    if text is None:
-        return None
-    try:
-        device = torch.device(text)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {text} cannot be used: {reason}") from error
-    return device
-
-
 def _video(clip: "Clip", files: Any, path: Path, bar: Any, watch: TextWatch) -> None:
     from colondepth.prediction_video import write_side_by_side
 
     task = bar.add_task("Writing the video", total=len(clip))
-    step = max(1, len(clip) // LOOKS)
+    step = -(-len(clip) // LOOKS)
     count = 0
 
     def seen(image: "Tensor") -> None:
