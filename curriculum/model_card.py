@@ -94,7 +94,7 @@ def _training(card: Card) -> str:
 {taken}; these are the averaged weights of step {card.step},
 where validation was best, after {card.views} views{rendered}. Seed {facts.seed}; options of the
 network: {options or "none"}. {card.hours:.1f} hours of steps (waiting for views and validation
-come on top) on {_hardware(made)}, {_threads(facts)}, commit `{made.get("commit")}`.
+come on top) on {_hardware(made)}, {_threads(facts)}; begun with commit `{made.get("commit")}`.
 
 {stages}"""
 

@@ -220,10 +220,11 @@ def require_little_change(groups: Iterable[Group]) -> float:
     for group in groups:
         for name, before in group.unrounded.items():
             change = abs(group.network[name] - before)
-            change /= before if name.endswith("rmse_mm") else 1
-            if not change <= largest:
+            if name.endswith("rmse_mm") and before:
+                change /= before
+            if change > largest:
                 largest, where = change, f"{name} of level {group.name}"
-    if not largest <= MOST_CHANGE:
+    if largest > MOST_CHANGE:
         raise DataError(
             f"float16 changes {where} by {largest:.2g}, expected at most {MOST_CHANGE:g}; the"
             " weights of this run need float32, so nothing was written"

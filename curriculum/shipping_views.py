@@ -14,10 +14,12 @@ from colondepth.errors import DataError
 from colondepth.views import View
 from curriculum.cache import HELD_OUT_SEED
 from synthetic_colons.clips import SyntheticClip
+from synthetic_colons.levels import level as level_of
 
 # Training takes seeds below HELD_OUT_SEED, validation that one.
 FIGURES_SEED, TEMPERATURE_SEED = HELD_OUT_SEED + 1, HELD_OUT_SEED + 2
-CLIP_FRAMES = 900  # of which a few are taken: 30 s at 30 frames/s
+CLIP_S = 30.0  # that a clip lasts
+CLIP_FRAMES = 900  # of a clip with the clinic's sensor, of which a few are taken
 MOST_FRAMES = 300  # of a dataset on disk: what their depths take stays below 0.5 GB
 SIMCOL3D = "SimCol3D"
 
@@ -56,12 +58,9 @@ class Extent:
 
 def rendered(extent: Extent, level: str, *, seed: int) -> Iterator[Sample]:
     """Give the held-out views of one level."""
-    height, width = extent.size
     for number in range(extent.clips):
-        clip = SyntheticClip(
-            level, seed=seed, number=number, frames=CLIP_FRAMES, height=height, width=width
-        )
-        for index in spread(CLIP_FRAMES, extent.frames):
+        clip, indices = _clip(extent, level, seed=seed, number=number)
+        for index in indices:
             yield Sample(group=level, clip=clip.name, view=clip[index].view)
 
 
@@ -88,3 +87,27 @@ def read_simcol3d(folder: Path, places: Sequence[tuple[str, int]]) -> Iterator[S
 def spread(length: int, count: int) -> list[int]:
     """Return `count` of the numbers below `length`, evenly, each in the middle of its part."""
     return [(2 * part + 1) * length // (2 * count) for part in range(count)]
+
+
+def _clip(
+    extent: Extent, level: str, *, seed: int, number: int
+) -> tuple[SyntheticClip, Sequence[int]]:
+    """Return a clip and which of its frames are taken.
+
+    A sensor that remembers needs the frames between; without one the clip has none, since each
+    frame is rendered with its neighbours.
+    """
+    frames, indices = extent.frames, list(range(extent.frames))
+    if level_of(level).clinic:
+        frames, indices = CLIP_FRAMES, spread(CLIP_FRAMES, extent.frames)
+    height, width = extent.size
+    clip = SyntheticClip(
+        level,
+        seed=seed,
+        number=number,
+        frames=frames,
+        height=height,
+        width=width,
+        frames_per_s=frames / CLIP_S,
+    )
+    return clip, indices
