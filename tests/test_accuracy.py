@@ -336,7 +336,7 @@ def test_a_mistake_is_one_line(arguments, message, monkeypatch, capsys):
 
 def test_without_embree_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "embreex.mesh_construction", None)
-    monkeypatch.setattr(bench_accuracy, "_say_if_slow", lambda: None)
+    monkeypatch.setattr(bench_accuracy, "prepare_kernels", lambda: None)
     assert ended(monkeypatch, "--level", "1", "--frames", "1") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "embreex" in line
