@@ -18,7 +18,7 @@ class Standing:
     stage: int = 0  # number of the stage that goes on, from 0
     stage_step: int = 0  # steps taken in it
     used: Mapping[str, int]  # batches that the stages before took from each source
-    best: float = inf  # over all levels
+    best: float = inf  # over all levels, in this stage: a curriculum's first stages know one world
     best_step: int | None = None
     stage_best: float = inf  # over the levels of the stage
     stage_waited: int = 0  # validations since then
@@ -47,6 +47,7 @@ class Standing:
             stage=self.stage + 1,
             stage_step=0,
             used=counts,
+            best=inf,
             stage_best=inf,
             stage_waited=0,
         )
