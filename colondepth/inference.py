@@ -135,7 +135,7 @@ def _pixels(image: Picture) -> Tensor:
                 f"image has shape {image.shape}, expected an array (H, W, 3) in RGB;"
                 " image[..., :3] drops transparency, and a tensor is (3, H, W)"
             )
-        image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
+        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
     if not isinstance(image, Tensor):
         raise DataError(
             f"image is a {type(image).__name__}, expected a file, an array (H, W, 3) or a tensor"
