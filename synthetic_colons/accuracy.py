@@ -291,5 +291,6 @@ def _against_the_field(frames: Sequence[Compared]) -> dict[str, Any]:
         "renderer_alone_is_off": int((renderer & ~mesh).sum()),
         "mesh_alone_is_off": int((mesh & ~renderer).sum()),
         "both_are_off": int((mesh & renderer).sum()),
+        "neither_is_off": int((~mesh & ~renderer).sum()),  # but they are, from each other
         "not_found_in_the_field": len(wrong) - len(known),
     }

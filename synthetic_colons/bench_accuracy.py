@@ -96,9 +96,9 @@ def print_report(report: Mapping[str, Any]) -> None:
         table.add_row(
             each["level"],
             f"{each['pixels']}",
-            _percent(each["share_close"], 3),
-            _percent(each["share_close_of_worst_frame"], 3),
-            _percent(edge_on, 3),
+            _percent(each["share_close"], 4),
+            _percent(each["share_close_of_worst_frame"], 4),
+            _percent(edge_on, 4),
             _percent(each["median"], 4),
             _percent(each["percentile_99"], 4),
             f"{each['wrong']}, {_percent(at_edges, 0)}",
