@@ -6,16 +6,13 @@ is timed is what `predict` does with a frame in memory, without reading and writ
 """
 
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +23,7 @@ from colondepth.backbones.registry import create
 from colondepth.cameras import Camera
 from colondepth.errors import DataError
 from colondepth.inference import Predictor
+from colondepth.machine import load, peak_memory_mb, processor
 
 REFERENCE = "monodepth2"  # what the others are compared with
 WARM_UP = 5  # frames that are not counted: caches, allocators, the camera's rays
@@ -135,36 +133,6 @@ def quartiles(times_ms: Sequence[float]) -> dict[str, float]:
         "quartile_ms": low,
         "third_quartile_ms": high,
     }
-
-
-def load() -> float | None:
-    """Return how many programs wanted a core in the last minute; None where nobody counts."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def peak_memory_mb() -> float | None:
-    """Return the most memory that this process has had; None where the system does not tell."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent had before
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    try:
-        import resource  # there is none on Windows
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _in_a_process(settings: InferenceSettings, name: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from colondepth.commands.devices import usable_device
+from colondepth.commands.sizes import image_size
 from colondepth.console import err, out, progress, resumable
 from colondepth.errors import DataError
 
 if TYPE_CHECKING:
-    import torch
-
     from curriculum.learner import StepFigures
     from curriculum.run_folder import RunFacts
     from curriculum.stages import Recipe, Stage
@@ -65,7 +65,7 @@ def train(
     from curriculum.supervised import Ways, require_fit, seeded
     from curriculum.supervised import train as carry_out
 
-    chosen = _device(device)
+    chosen = usable_device(device)
     given = tuple(changes or ())
     if resume:
         _refuse_with_resume(seed=seed, threads=threads, cache=cache)
@@ -146,8 +146,8 @@ def cache(
     from synthetic_colons.levels import level as level_of
     from synthetic_colons.provenance import made_with
 
-    chosen = _device(device)
-    height, width = _size(size)
+    chosen = usable_device(device)
+    height, width = image_size(size, such_as="128x160")
     torch.set_num_threads(threads)
     names = [level_of(each.strip()).name for each in level.split(",")]
     whole = -(-batches // SHARD_BATCHES) * SHARD_BATCHES
@@ -195,7 +195,9 @@ def ship(
     from synthetic_colons.levels import level as level_of
 
     named = tuple(level_of(each.strip()).name for each in levels.split(","))
-    extent = Extent(levels=named, clips=clips, frames=frames, size=_size(size))
+    extent = Extent(
+        levels=named, clips=clips, frames=frames, size=image_size(size, such_as="128x160")
+    )
     to = places(folder)
     read_run(run)  # a wrong folder is said before kernels are compiled
     prepare_kernels()
@@ -284,25 +286,6 @@ def _refuse_with_resume(**given: object) -> None:
             raise DataError(
                 f"--{option} stands beside --resume, but a run keeps what it began with"
             )
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, by, width = text.lower().partition("x")
-    if not by or not height.isdecimal() or not width.isdecimal():
-        raise DataError(f"--size is {text!r}, expected HEIGHTxWIDTH such as 128x160")
-    return int(height), int(width)
-
-
-def _device(text: str) -> "torch.device":
-    import torch
-
-    try:
-        device = torch.device(text)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {text} cannot be used: {reason}") from error
-    return device
 
 
 def _note(words: str) -> None:

@@ -5,7 +5,6 @@ second with what the first left there, and the peak of its memory is nobody else
 """
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from colondepth.errors import DataError
+from colondepth.machine import load, peak_memory_mb
 from synthetic_colons.bench_rivals import embree_ms, vtk_ms
 from synthetic_colons.clips import SyntheticClip
 from synthetic_colons.colon_mesh import colon_mesh
@@ -141,26 +141,6 @@ def spread(times_ms: Sequence[float]) -> dict[str, float]:
     shares = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
     low, middle, high = times.quantile(shares).tolist()
     return {"median_ms": middle, "quartile_ms": low, "third_quartile_ms": high}
-
-
-def peak_memory_mb() -> float | None:
-    """Return the most memory that this process has had; None where the system does not tell."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent had before
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    try:
-        import resource  # there is none on Windows
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def load() -> float | None:
-    """Return how many programs wanted a core in the last minute; None where nobody counts."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _clip(settings: BenchSettings) -> SyntheticClip:

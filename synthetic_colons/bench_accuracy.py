@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from colondepth.commands.sizes import image_size
 from colondepth.console import out, print_json, progress
 from colondepth.errors import DataError
-from synthetic_colons.commands import AsJson, Seed, _size, prepare_kernels, require_folder
+from synthetic_colons.commands import SMALLEST_SIDE, AsJson, Seed, prepare_kernels, require_folder
 
 ENOUGH = 24  # frames of a level from which a share is a figure and not a trial
 REPORT = "accuracy.json"
@@ -36,7 +37,7 @@ def bench_accuracy(
     from synthetic_colons.levels import LEVELS
     from synthetic_colons.levels import level as level_of
 
-    height, width = _size(size)
+    height, width = image_size(size, least=SMALLEST_SIDE)
     wanted = tuple(dict.fromkeys(level_of(each).name for each in level or LEVELS))
     if folder is not None:
         require_folder(folder)

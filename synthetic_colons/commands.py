@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from colondepth.commands.devices import usable_device
+from colondepth.commands.sizes import image_size
 from colondepth.console import err, out, print_json, progress, resumable
 from colondepth.errors import DataError
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,8 +73,8 @@ def clips(
     )
     from synthetic_colons.levels import level as level_of
 
-    height, width = _size(size)
-    chosen = _device(device)
+    height, width = image_size(size, least=SMALLEST_SIDE)
+    chosen = usable_device(device)
     require_folder(folder)
     orders = [
         ClipOrder(
@@ -129,8 +131,8 @@ def gallery(
 
     if output.suffix.lower() not in IMAGE_SUFFIXES:
         raise DataError(f"--out is {output}; expected an image file such as gallery.png")
-    height, width = _size(size)
-    chosen = _device(device)
+    height, width = image_size(size, least=SMALLEST_SIDE)
+    chosen = usable_device(device)
     names = [level_of(name.strip()).name for name in levels.split(",")]
     prepare_kernels()
     with progress() as bar:
@@ -191,14 +193,14 @@ def bench_render(
     from synthetic_colons.bench_report import print_report
     from synthetic_colons.levels import level as level_of
 
-    height, width = _size(size)
+    height, width = image_size(size, least=SMALLEST_SIDE)
     settings = BenchSettings(
         level=level_of(level).name,
         seed=seed,
         frames=frames,
         height=height,
         width=width,
-        device=str(_device(device)),
+        device=str(usable_device(device)),
     )
     prepare_kernels()
     with err.status("Starting") as status:
@@ -221,15 +223,6 @@ def _require_no_options(context: typer.Context) -> None:
             )
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, by, width = text.lower().partition("x")
-    if not by or not height.isdecimal() or not width.isdecimal():
-        raise DataError(f"--size is {text!r}, expected HEIGHTxWIDTH such as 256x320")
-    if min(int(height), int(width)) < SMALLEST_SIDE:
-        raise DataError(f"--size is {text}, expected {SMALLEST_SIDE} pixels or more to a side")
-    return int(height), int(width)
-
-
 def _stretch(text: str) -> tuple[float, float]:
     low, by, high = text.partition(":")
     try:
@@ -239,18 +232,6 @@ def _stretch(text: str) -> tuple[float, float]:
     if not by:
         raise DataError(f"--stretch is {text!r}, expected FROM:TO in mm such as 300:450")
     return found
-
-
-def _device(text: str) -> "torch.device":
-    import torch
-
-    try:
-        device = torch.device(text)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {text} cannot be used: {reason}") from error
-    return device
 
 
 def require_folder(folder: Path) -> None:

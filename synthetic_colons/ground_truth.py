@@ -77,19 +77,18 @@ def flow(
             at, length, motion = rays[k], source.distance_mm[k], between[k, :3]
         else:
             at, length, motion = there_mm[k], torch.ones_like(depth[k]), torch.eye(4).to(depth)[:3]
-        found.append(
-            step(
-                at.flatten(start_dim=1).contiguous(),
-                length.flatten(),
-                source.valid[k].flatten(),
-                motion.flatten(),
-                camera.lens.parameters()[k].contiguous(),
-                camera.linear[k].flatten(),
-                camera.centre[k].contiguous(),
-                size,
-                target.depth_mm[k].flatten(),
-            )
+        moved = Moved(
+            at=at.flatten(start_dim=1),
+            length=length.flatten(),
+            valid=source.valid[k].flatten(),
+            motion=motion.flatten(),
+            lens=camera.lens.parameters()[k],
+            linear=camera.linear[k].flatten(),
+            centre=camera.centre[k],
+            size=size,
+            target_depth=target.depth_mm[k].flatten(),
         )
+        found.append(step(moved))
     u, v, known, occluded = (torch.stack(each) for each in zip(*found, strict=True))
     flow_px = torch.stack([u, v], dim=1).unflatten(-1, (height, width))
     shape = (frames, 1, height, width)
@@ -105,65 +104,35 @@ class Flow(NamedTuple):
     occluded: Tensor
 
 
-def flow_through_pinhole(
-    at: Tensor,
-    length: Tensor,
-    valid: Tensor,
-    motion: Tensor,
-    lens: Tensor,
-    linear: Tensor,
-    centre: Tensor,
-    size: Tensor,
-    target_depth: Tensor,
-) -> Flow:
-    """Return the flow of one frame through a pinhole lens.
+class Moved(NamedTuple):
+    """What the flow of one frame follows from."""
 
-    Args:
-        at: (3, R), directions in the source's camera frame.
-        length: (R,), how far along them the points are.
-        valid: (R,) bool.
-        motion: (12,), the upper rows of target from source.
-        lens: its parameters.
-        linear: (4,), of the camera.
-        centre: (2,).
-        size: (2,), height and width.
-        target_depth: (R,).
-    """
-    rest = (lens, linear, centre, size, target_depth)
-    return _flow_through(Pinhole, at, length, valid, motion, *rest)
+    at: Tensor  # (3, R), directions in the source's camera frame
+    length: Tensor  # (R,), how far along them the points are
+    valid: Tensor  # (R,) bool
+    motion: Tensor  # (12,), the upper rows of target from source
+    lens: Tensor  # its parameters
+    linear: Tensor  # (4,), of the camera
+    centre: Tensor  # (2,)
+    size: Tensor  # (2,), height and width
+    target_depth: Tensor  # (R,)
 
 
-def flow_through_fisheye(
-    at: Tensor,
-    length: Tensor,
-    valid: Tensor,
-    motion: Tensor,
-    lens: Tensor,
-    linear: Tensor,
-    centre: Tensor,
-    size: Tensor,
-    target_depth: Tensor,
-) -> Flow:
-    """Return the flow of one frame through a fisheye lens; see `flow_through_pinhole`."""
-    rest = (lens, linear, centre, size, target_depth)
-    return _flow_through(Fisheye, at, length, valid, motion, *rest)
+def flow_through_pinhole(moved: Moved) -> Flow:
+    """Return the flow of one frame through a pinhole lens."""
+    return _flow_through(Pinhole, moved)
+
+
+def flow_through_fisheye(moved: Moved) -> Flow:
+    """Return the flow of one frame through a fisheye lens."""
+    return _flow_through(Fisheye, moved)
 
 
 _KERNELS = {Pinhole: flow_through_pinhole, Fisheye: flow_through_fisheye}
 
 
-def _flow_through(
-    kind: Callable[[Tensor], Lens],
-    at: Tensor,
-    length: Tensor,
-    valid: Tensor,
-    motion: Tensor,
-    lens: Tensor,
-    linear: Tensor,
-    centre: Tensor,
-    size: Tensor,
-    target_depth: Tensor,
-) -> Flow:
+def _flow_through(kind: Callable[[Tensor], Lens], moved: Moved) -> Flow:
+    at, length, valid, motion, lens, linear, centre, size, target_depth = moved
     x, y, z = (at[k] * length for k in range(3))
     there = [
         motion[k] * x + motion[k + 1] * y + motion[k + 2] * z + motion[k + 3] for k in (0, 4, 8)

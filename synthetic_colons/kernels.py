@@ -124,7 +124,7 @@ def _run(function: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[str, Callable[..., Any]] = {}
 
     def run(*arguments: Any) -> Any:
-        device = arguments[0].device.type
+        device = next(_tensors(arguments)).device.type
         if device not in known:
             known[device] = _ahead_of_time(function) if device == "cpu" else _just_in_time(function)
         return known[device](*arguments)

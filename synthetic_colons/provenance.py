@@ -1,12 +1,13 @@
 """What a file or a figure was made with: version, commit, torch, device."""
 
-import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from colondepth.machine import processor
 
 _PATIENCE_S = 5  # a git that hangs, as on a network disk, is no reason to wait
 
@@ -37,13 +38,3 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

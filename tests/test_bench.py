@@ -13,11 +13,12 @@ from colondepth import cli
 from colondepth.cameras import Camera
 from colondepth.commands import bench as bench_group
 from colondepth.errors import DataError
+from colondepth.machine import peak_memory_mb
 from colondepth.motion import rigid_motion
 from synthetic_colons import bench as bench_module
 from synthetic_colons import bench_rivals
 from synthetic_colons.anatomy import SEGMENTS
-from synthetic_colons.bench import BenchSettings, bench, peak_memory_mb, rendered, spread
+from synthetic_colons.bench import BenchSettings, bench, rendered, spread
 from synthetic_colons.bench_report import print_report
 from synthetic_colons.bench_rivals import embree_ms, vtk_ms
 from synthetic_colons.colon_mesh import ColonMesh
@@ -178,9 +179,9 @@ def test_another_package_brings_its_own_benchmark(tmp_path, monkeypatch, capsys)
     info = tmp_path / "hospital-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hospital\nVersion: 1.2\n")
-    lines = "ward = hospital:ward\nsad = nowhere_to_be_found:sad\n"
+    lines = "ward = hospital_beds:ward\nsad = nowhere_to_be_found:sad\n"
     (info / "entry_points.txt").write_text(f"[colondepth.benchmarks]\n{lines}")
-    (tmp_path / "hospital.py").write_text('def ward():\n    print("3 beds/s")\n')
+    (tmp_path / "hospital_beds.py").write_text('def ward():\n    print("3 beds/s")\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(bench_group, "app", bench_group.group())
     assert ended(monkeypatch, "bench", "ward") == 0

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from colondepth.commands.devices import usable_device
+from colondepth.commands.sizes import image_size
 from colondepth.console import err, out, print_json
-from colondepth.errors import DataError
 
 DEFAULT = ("sfsnet", "sfsnet_lite", "monodepth2")
 IDLE_LOAD = 0.5  # programs that want a core; more of them take it from what is measured
@@ -34,14 +34,12 @@ def bench_infer(
 
     from colondepth.bench_inference import InferenceSettings, bench
 
-    height, by, width = size.lower().partition("x")
-    if not by or not height.isdecimal() or not width.isdecimal():
-        raise DataError(f"--size is {size!r}, expected HEIGHTxWIDTH such as 256x320")
+    height, width = image_size(size)
     settings = InferenceSettings(
         backbones=tuple(names or DEFAULT),
         frames=frames,
-        height=int(height),
-        width=int(width),
+        height=height,
+        width=width,
         threads=threads or os.cpu_count() or 1,
         device=str(usable_device(device)),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from colondepth.commands.notes import TextWatch
+from colondepth.commands.sizes import image_size
 from colondepth.console import out, print_json, progress
 from colondepth.errors import DataError
 
@@ -82,7 +83,7 @@ def undistort(
     names = [image.stem for image in images]
     if len(set(names)) < len(names):
         raise DataError("two images have one name; the folder holds NAME.png once")
-    source = from_file(camera, size=_size(size))
+    source = from_file(camera, size=None if size is None else image_size(size, such_as="475x475"))
     target = pinhole_for(
         source, field_rad=radians(field_deg), height=source.height, width=source.width
     )
@@ -101,16 +102,7 @@ def undistort(
 def _read(path: Path, size: str | None) -> "Camera":
     from colondepth.cameras import from_file
 
-    return from_file(path, size=_size(size))
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, by, width = text.lower().partition("x")
-    if not by or not height.isdigit() or not width.isdigit():
-        raise DataError(f"--size is {text!r}, expected HEIGHTxWIDTH such as 475x475")
-    return int(height), int(width)
+    return from_file(path, size=None if size is None else image_size(size, such_as="475x475"))
 
 
 def _facts(camera: "Camera") -> dict[str, Any]:
