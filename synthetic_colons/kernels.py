@@ -89,7 +89,8 @@ def build_kernels(names: Sequence[str]) -> None:
 
 def build(name: str, arguments: tuple[Any, ...], function: Callable[..., Any]) -> None:
     """Compile one kernel for arguments like these, into its place."""
-    flat = tuple(_tensors(arguments))
+    # As they come when it runs: strides are compiled in.
+    flat = tuple(tensor.contiguous() for tensor in _tensors(arguments))
     dynamic = tuple({one.ndim - 1: torch.export.Dim.AUTO} if one.ndim else None for one in flat)
     program = torch.export.export(
         _Flat(function, arguments), (flat,), dynamic_shapes=(dynamic,), strict=False

@@ -122,8 +122,9 @@ def test_without_a_compiler_nothing_is_missing(monkeypatch):
 
 @pytest.mark.slow
 def test_a_compiled_kernel_gives_what_the_function_gives_for_any_length(calls, own_cache):
-    name = "renderer.collect"
+    name = "ground_truth.flow_through_pinhole"
     function, arguments = calls[name]
+    assert not all(each.is_contiguous() for each in kernels._tensors(arguments))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "synthetic_colons.kernel_samples", name],
         check=True,
@@ -132,13 +133,16 @@ def test_a_compiled_kernel_gives_what_the_function_gives_for_any_length(calls, o
     )
     assert not done.stderr
     kernel = kernels._ahead_of_time(function)
-    rays = len(arguments[0])
-    for length in (rays, 64, 1):
+    rays = len(arguments[0].length)
+    for times in (1, 3):
         own = kernels._refilled(
             arguments,
             iter(
-                each[..., :length].contiguous() if each.ndim and each.shape[-1] == rays else each
+                torch.cat([each] * times, dim=-1) if each.shape[-1] == rays else each
                 for each in kernels._tensors(arguments)
             ),
         )
-        torch.testing.assert_close(kernel(*own), function(*own))
+        found, wanted = kernel(*own), function(*own)
+        assert wanted.known.float().mean() > 0.2
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
