@@ -73,14 +73,13 @@ SHA-256 `{card.sha256}`.
 def _training(card: Card) -> str:
     facts, made = card.facts, card.facts.made_with
     stages = _table(
-        ("stage", "views", "steps", "size", "batch", "loss"),
+        ("stage", "levels", "steps", "batches of", "loss"),
         [
             (
                 stage.name,
                 _mixture(stage),
                 str(stage.steps),
-                f"{stage.size[0]}x{stage.size[1]}",
-                str(stage.batch),
+                stage.shapes_text,
                 " + ".join(f"{term.weight:g} {name}" for name, term in stage.losses.items()),
             )
             for stage in card.recipe.stages

@@ -25,6 +25,7 @@ from curriculum.stages import Augmentation, LossTerm, Precision, Recipe, Schedul
 
 Table = dict[str, Any]
 _Made = TypeVar("_Made")
+_SIZE_KEY = re.compile(r"([0-9]{1,6})x([0-9]{1,6})x([0-9]{1,6})")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _COMMON, _STAGES = "every_stage", "stage"
 
@@ -73,7 +74,9 @@ def parse_recipe(text: str, *, where: str, changes: Iterable[str] = ()) -> Recip
     common = _read(document, _COMMON, _table, where) if _COMMON in document else {}
     _require_keys(common, _STAGE_KEYS, (), where=f"{where}, [{_COMMON}]")
     stages = tuple(
-        _stage({"folders": {}, **common, **row}, where=f"{where}, stage {number}")
+        _stage(
+            {"folders": {}, "other_sizes": {}, **common, **row}, where=f"{where}, stage {number}"
+        )
         for number, row in enumerate(rows, start=1)
     )
     numbers = {name: _read(document, name, _whole, where) for name in own - {"network"}}
@@ -211,6 +214,16 @@ def _levels(value: Any) -> dict[str, float]:
     return {level(name).name: share for name, share in _shares(value).items()}
 
 
+def _other_sizes(value: Any) -> dict[tuple[int, int, int], float]:
+    found = {}
+    for name, share in _shares(value).items():
+        if not (numbers := _SIZE_KEY.fullmatch(name)):
+            raise _WrongTypeError("a table such as { 256x320x4 = 0.25 }: rows, columns, views")
+        height, width, batch = (int(number) for number in numbers.groups())
+        found[height, width, batch] = share
+    return found
+
+
 def _choice(kind: type[Schedule] | type[Precision]) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if value not in list(kind):
@@ -228,6 +241,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "patience": _whole,
     "size": _size,
     "batch": _whole,
+    "other_sizes": _other_sizes,
     "learning_rate": _number,
     "schedule": _choice(Schedule),
     "final_share": _number,
@@ -305,9 +319,14 @@ def _toml(value: Any) -> str:
     if isinstance(value, Augmentation):
         value = {field.name: getattr(value, field.name) for field in fields(Augmentation)}
     if isinstance(value, Mapping):
-        pairs = (f"{_toml_key(name)} = {_toml(inner)}" for name, inner in value.items())
+        named = ((_key(key), inner) for key, inner in value.items())
+        pairs = (f"{_toml_key(name)} = {_toml(inner)}" for name, inner in named)
         return f"{{ {', '.join(pairs)} }}"
     raise CurriculumError(f"a recipe cannot hold {value!r}, a {type(value).__name__}")
+
+
+def _key(key: str | tuple[int, ...]) -> str:
+    return key if isinstance(key, str) else "x".join(map(str, key))
 
 
 def _toml_key(name: str) -> str:

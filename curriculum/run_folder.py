@@ -106,8 +106,8 @@ def _config(facts: RunFacts, recipe: Recipe) -> str:
 
 def _readme(facts: RunFacts, recipe: Recipe) -> str:
     stages = "\n".join(
-        f"  {number}. {stage.name}: {_mixture(stage)}; {stage.steps} steps of {stage.batch} views,"
-        f" {stage.size[0]}x{stage.size[1]}, loss {' + '.join(stage.losses)}"
+        f"  {number}. {stage.name}: {_mixture(stage)}; {stage.steps} steps of {stage.shapes_text},"
+        f" loss {' + '.join(stage.losses)}"
         for number, stage in enumerate(recipe.stages, start=1)
     )
     made = "\n".join(f"  {name}: {value}" for name, value in facts.made_with.items())

@@ -68,7 +68,7 @@ class Run:
         """How many views the weights have learnt from."""
         left, views = self.step, 0
         for stage in self.recipe.stages:
-            views += min(left, stage.steps) * stage.batch
+            views += round(min(left, stage.steps) * stage.views_a_step)
             left -= min(left, stage.steps)
         return views
 

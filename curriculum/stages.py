@@ -73,6 +73,17 @@ class LossTerm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What a share of a stage's batches is taken from, and of what shape they are."""
+
+    name: str  # of the level or folder, with the size where it is not the stage's main one
+    origin: str  # a level, or a folder on disk
+    size: tuple[int, int]  # (height, width)
+    batch: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One stretch of training."""
 
@@ -83,6 +94,9 @@ class Stage:
     patience: int  # validations without gain after which the stage ends early; 0: never
     size: tuple[int, int]  # (height, width)
     batch: int
+    # Other sizes, (height, width, views in a batch) -> share of the batches; `size` has the rest.
+    # A network that saw one size alone knows no other: what a pixel covers is among its inputs.
+    other_sizes: Mapping[tuple[int, int, int], float]
     learning_rate: float
     schedule: Schedule
     final_share: float  # of the learning rate, at the end of a cosine
@@ -108,10 +122,24 @@ class Stage:
             raise CurriculumError(f"{self._place} final_share is {self.final_share}, not in [0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise CurriculumError(f"{self._place} ema_decay is {self.ema_decay}, not in [0, 1)")
-        if min(self.size) < SMALLEST_SIDE:
+        for height, width in self.sizes:
+            if min(height, width) < SMALLEST_SIDE:
+                raise CurriculumError(
+                    f"{self._place} size is {[height, width]}, expected [height, width] of"
+                    f" {SMALLEST_SIDE} pixels or more"
+                )
+        others = self.other_sizes
+        if any(key[2] < 1 or not share >= 0 for key, share in others.items()) or (
+            sum(others.values()) > 1
+        ):
             raise CurriculumError(
-                f"{self._place} size is {list(self.size)}, expected [height, width] of"
-                f" {SMALLEST_SIDE} pixels or more"
+                f"{self._place} other_sizes are {dict(others)}, expected batches of 1 or more and"
+                " shares of 0 or more that add up to at most 1"
+            )
+        if (*self.size, self.batch) in others:
+            raise CurriculumError(
+                f"{self._place} other_sizes have size and batch of the stage itself, which has"
+                " whatever share they leave"
             )
         shares = [*self.levels.values(), *self.folders.values()]
         if not shares or min(shares) < 0 or not isclose(sum(shares), 1, abs_tol=1e-6):
@@ -131,6 +159,47 @@ class Stage:
         done = min(1.0, max(0, step - self.warm_up_steps) / over)
         share = self.final_share + (1 - self.final_share) * (1 + cos(pi * done)) / 2
         return self.learning_rate * warm * share
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Every (height, width) that batches have, the main one first."""
+        return (self.size, *((height, width) for height, width, _ in self.other_sizes))
+
+    @property
+    def shapes_text(self) -> str:
+        """The sizes in words, as in "8 views of 128x160 (25%: 4 of 256x320)"."""
+        others = ", ".join(
+            f"{share:.0%}: {batch} of {height}x{width}"
+            for (height, width, batch), share in self.other_sizes.items()
+        )
+        main = f"{self.batch} views of {self.size[0]}x{self.size[1]}"
+        return f"{main} ({others})" if others else main
+
+    @property
+    def views_a_step(self) -> float:
+        """How many views a batch has in the mean."""
+        return sum(draw.share * draw.batch for draw in self.draws)
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """What batches are taken from, in the order in which their shares are laid out."""
+        rest = 1 - sum(self.other_sizes.values())
+        shapes = {(*self.size, self.batch): rest, **self.other_sizes}
+        found = []
+        for (height, width, batch), part in shapes.items():
+            main = (height, width, batch) == (*self.size, self.batch)
+            for origin, share in {**self.levels, **self.folders}.items():
+                name = origin if main else f"{origin} at {height}x{width}x{batch}"
+                found.append(
+                    Draw(
+                        name=name,
+                        origin=origin,
+                        size=(height, width),
+                        batch=batch,
+                        share=share * part,
+                    )
+                )
+        return tuple(draw for draw in found if draw.share)
 
     @property
     def _place(self) -> str:

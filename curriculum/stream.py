@@ -128,7 +128,7 @@ class Mixture:
     Args:
         stage: whose shares are followed.
         number: of the stage in the recipe.
-        sources: one for each level and folder with a share.
+        sources: one for each of the stage's draws.
         seed: of the run.
         used: how many batches of each source the stages before have used.
     """
@@ -142,7 +142,7 @@ class Mixture:
         seed: int,
         used: Mapping[str, int],
     ) -> None:
-        shares = {name: share for name, share in {**stage.levels, **stage.folders}.items() if share}
+        shares = {draw.name: draw.share for draw in stage.draws}
         self.sources = {name: sources[name] for name in shares}
         self._names = tuple(shares)
         self._ends = np.cumsum(list(shares.values()))[:-1]
@@ -203,7 +203,7 @@ def sources_for(
     device: str,
     caches: Mapping[str, int],
 ) -> dict[str, Source]:
-    """Return where each level and folder of a stage comes from.
+    """Return where each of a stage's draws comes from.
 
     Args:
         stage: its levels are read from a cache of the right size where there is one.
@@ -213,17 +213,19 @@ def sources_for(
     """
     found: dict[str, Source] = {}
     keys = {BatchCache(Path(folder)).key: folder for folder in caches}
-    for level in stage.levels:
-        wanted = CacheKey(level=level, seed=seed, size=stage.size, batch=stage.batch)
+    if twice := sorted(set(stage.levels) & set(stage.folders)):
+        raise CurriculumError(f"a folder is called {twice[0]!r} like a level; write ./{twice[0]}")
+    for draw in stage.draws:
+        if draw.origin in stage.folders:
+            path = Path(draw.origin)
+            found[draw.name] = DatasetFolder(path=path, size=draw.size, batch=draw.batch, seed=seed)
+            continue
+        wanted = CacheKey(level=draw.origin, seed=seed, size=draw.size, batch=draw.batch)
         folder = _cache_for(wanted, keys)
         if folder is None:
-            found[level] = RenderedLevel(key=wanted, device=device)
+            found[draw.name] = RenderedLevel(key=wanted, device=device)
         else:
-            found[level] = CachedLevel(folder=Path(folder), batches=caches[folder], seed=seed)
-    for path in stage.folders:
-        if path in found:
-            raise CurriculumError(f"a folder is called {path!r} like a level; write ./{path}")
-        found[path] = DatasetFolder(path=Path(path), size=stage.size, batch=stage.batch, seed=seed)
+            found[draw.name] = CachedLevel(folder=Path(folder), batches=caches[folder], seed=seed)
     return found
 
 

@@ -105,10 +105,10 @@ def require_fit(network: Backbone, recipe: Recipe, find_loss: FindLoss) -> None:
         )
     for stage in recipe.stages:
         objective(stage.losses, find_loss)
-        height, width = stage.size
-        network.sizes.require(name, height, width)
-        if stage.augmentation.quarter_turns:
-            network.sizes.require(name, width, height)
+        for height, width in stage.sizes:
+            network.sizes.require(name, height, width)
+            if stage.augmentation.quarter_turns:
+                network.sizes.require(name, width, height)
 
 
 def seeded(make: Callable[[], Backbone], seed: int) -> Backbone:

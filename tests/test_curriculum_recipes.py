@@ -33,6 +33,25 @@ def test_what_toml_must_quote_is_written_back_too():
     assert parse_recipe(recipe_text(recipe), where="copy") == recipe
 
 
+def test_every_level_and_folder_of_a_stage_comes_in_all_of_its_sizes():
+    change = "stage.1.other_sizes={64x48x4 = 0.25, 16x32x1 = 0.5}"
+    recipe = tiny_training.recipe(
+        change, "stage.1.levels={1 = 0.6, 3 = 0.2}", "stage.1.folders={clips = 0.2}"
+    )
+    assert parse_recipe(recipe_text(recipe), where="copy") == recipe
+    stage = recipe.stages[0]
+    shares = {(draw.origin, draw.size, draw.batch): draw.share for draw in stage.draws}
+    parts = {((32, 48), 2): 0.25, ((64, 48), 4): 0.25, ((16, 32), 1): 0.5}
+    origins = {"1": 0.6, "3": 0.2, "clips": 0.2}
+    assert shares == pytest.approx(
+        {(o, *shape): a * b for o, a in origins.items() for shape, b in parts.items()}
+    )
+    assert stage.views_a_step == pytest.approx(0.25 * 2 + 0.25 * 4 + 0.5 * 1)
+    # A run goes on by these names: the main size's must not change when others come and go.
+    assert [draw.name for draw in stage.draws][:4] == ["1", "3", "clips", "1 at 64x48x4"]
+    assert stage.shapes_text == "2 views of 32x48 (25%: 4 of 64x48, 50%: 1 of 16x32)"
+
+
 @pytest.mark.parametrize("name", CLIMBERS)
 def test_a_curriculum_climbs_and_keeps_a_share_of_earlier_levels(name):
     stages = read_recipe(name).stages
@@ -64,6 +83,11 @@ def test_a_curriculum_climbs_and_keeps_a_share_of_earlier_levels(name):
         ("stage.1.losses={log_depth = -1}", "losses.log_depth: weight is -1.0"),
         ("stage.1.losses={log_depth = {power = 2}}", "keys ['weight'] are missing"),
         ("stage.1.size=[8, 48]", "expected [height, width] of 16 pixels or more"),
+        ("stage.1.other_sizes={64x48 = 0.5}", "a table such as { 256x320x4 = 0.25 }"),
+        ("stage.1.other_sizes={8x48x2 = 0.5}", "size is [8, 48], expected [height, width] of 16"),
+        ("stage.1.other_sizes={64x48x2 = 1.5}", "shares of 0 or more that add up to at most 1"),
+        ("stage.1.other_sizes={64x48x0 = 0.5}", "expected batches of 1 or more"),
+        ("stage.1.other_sizes={32x48x2 = 0.5}", "size and batch of the stage itself"),
         ("stage.1.name=again", "two stages are called 'again'"),
         ("steps", "is not PATH=VALUE"),
     ],

@@ -174,6 +174,19 @@ def test_a_level_without_a_cache_of_its_size_is_rendered(tmp_path):
     assert fitting_maker([Tubes()]) is Maker.THREAD
 
 
+def test_each_size_of_a_level_is_a_source_of_its_own(tmp_path):
+    caches = cached_batches(tiny_training.make_cache(tmp_path))
+    stage = tiny_training.recipe("stage.1.other_sizes={64x48x4 = 0.25}").stages[0]
+    found = sources_for(stage, seed=3, device="cpu", caches=caches)
+    assert isinstance(found["1"], CachedLevel)
+    key = CacheKey(level="1", seed=3, size=(64, 48), batch=4)
+    assert found["1 at 64x48x4"] == RenderedLevel(key=key, device="cpu")
+    whole = Mixture(stage, 0, sources=dict.fromkeys(found, Tubes()), seed=3, used={})
+    counts = Counter(whole.place(index)[0] for index in range(4000))
+    assert abs(counts["1"] - 3000) < 4 * (4000 * 0.25 * 0.75) ** 0.5
+    assert counts.total() == 4000
+
+
 def test_a_mixture_keeps_its_shares_and_uses_each_source_in_order():
     whole = mixture()
     drawn = [whole.place(index) for index in range(4000)]
