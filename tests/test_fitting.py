@@ -95,6 +95,17 @@ def test_an_image_that_fits_passes_untouched():
     assert said.valid.all()
 
 
+def test_an_image_larger_than_a_network_ever_saw_is_shrunk_in_its_own_shape():
+    network = Stub(sees_a_plane, sizes=SizeRule(longest=W // 2))
+    batch = frames()
+    said = predict_fitted(network, batch)
+    assert network.shown["image"].shape[-2:] == (round(H * (W // 2) / W), W // 2)
+    inner = (..., slice(2, -2), slice(2, -2))
+    assert_close(said.depth_mm[inner], plane_mm(batch["camera"])[inner], rtol=1e-5, atol=0)
+    assert SizeRule(longest=W).nearest(H, W) == (H, W)
+    SizeRule(longest=W // 2).require("it", H, W)  # it may be trained on larger ones
+
+
 def test_no_depth_appears_between_two_walls_or_beside_the_unknown():
     walls = torch.full((2, 1, *SEEN), 20.0)
     walls[..., 17:] = 60

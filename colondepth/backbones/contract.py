@@ -43,6 +43,9 @@ class SizeRule:
     multiple: int = 1
     least: tuple[int, int] = (1, 1)
     exact: tuple[int, int] | None = None  # (height, width), for networks of one size
+    # The longest side that a network was trained on: it takes larger images, but knows nothing of
+    # them, and `nearest` shrinks them.
+    longest: int | None = None
 
     def require(self, name: str, height: int, width: int) -> None:
         """Refuse a size that does not fit."""
@@ -65,6 +68,9 @@ class SizeRule:
         """Return the fitting size that changes an image the least, upwards where there is a tie."""
         if self.exact is not None:
             return self.exact
+        if self.longest is not None and max(height, width) > self.longest:
+            shrunk = self.longest / max(height, width)
+            height, width = round(height * shrunk), round(width * shrunk)
         step = self.multiple
         wanted = (max(height, self.least[0]), max(width, self.least[1]))
         floors = [-(-least // step) * step for least in self.least]

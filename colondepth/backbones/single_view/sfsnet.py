@@ -24,6 +24,7 @@ from colondepth.backbones.single_view.encoder import Encoder, convolved
 from colondepth.views import Prediction
 
 UNTRAINED_MM = 30.0  # what a network says before it has learnt: the middle of a colon, in logs
+LONGEST_SIDE = 320  # of the images that the house's recipes train on
 DISTANCE_LIMITS_MM = (0.5, 1000.0)  # nearer than the lens's window, farther than a lit colon
 STD_LIMITS = (0.01, 1.5)  # of log distance: 1 %, which no training data is good for, to a guess
 _BRIGHTNESS = (0.4, 0.25)  # mean and spread of a colonoscopy image's values, roughly
@@ -45,7 +46,7 @@ class Sfsnet(Backbone):
 
     needs = Needs.IMAGE
     gives = Gives.DEPTH
-    sizes = SizeRule(least=(32, 32))
+    sizes = SizeRule(least=(32, 32), longest=LONGEST_SIDE)
     metric = True
     source = "after SfSNet (Ruano et al. 2024), with rays and an uncertainty"
     temperature: Tensor
