@@ -28,11 +28,17 @@ docs: $(VENV)/docs.stamp
 
 # The weights that come in the package, from nothing; goes on where it was stopped. Takes hours.
 RUNS ?= runs
+BANK := 1,2:128x160:8:160 3,4:128x160:8:320 \
+	5:128x160:8:1200 6:128x160:8:1408 randomised:128x160:8:2208 \
+	5:192x240:4:400 6:192x240:4:512 randomised:192x240:4:800 \
+	5:256x320:4:400 6:256x320:4:512 randomised:256x320:4:800
 weights: $(VENV)/run.stamp
+	@set -e; for each in $(BANK); do IFS=:; set -- $$each; unset IFS; \
+	$(BIN)/colondepth cache --out $(RUNS)/cache --level $$1 --size $$2 --batch $$3 --batches $$4; done
 	@set -e; for name in sfsnet sfsnet_lite; do \
 	if test -e $(RUNS)/$$name/run.json; then \
 	$(BIN)/colondepth train $$name --out $(RUNS)/$$name --resume; \
-	else $(BIN)/colondepth train $$name --out $(RUNS)/$$name --seed 1; fi; \
+	else $(BIN)/colondepth train $$name --out $(RUNS)/$$name --cache $(RUNS)/cache --seed 1; fi; \
 	$(BIN)/colondepth ship $(RUNS)/$$name; done
 
 clean:
