@@ -59,11 +59,11 @@ def test_the_interval_is_scipys_at_the_widened_level(average):
 
 def test_many_clips_give_the_closed_form():
     # With many groups the interval is mean +- 1.96 standard errors of the groups' means.
-    values = RNG(0).normal(2, 0.5, size=400)
-    found = bootstrap_mean(values, clips([1] * 400), average=Average.MACRO, draws=20_000)
-    error = values.std() / 20
-    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.08 * error)
-    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.08 * error)
+    values = RNG(0).normal(2, 0.5, size=200)
+    found = bootstrap_mean(values, clips([1] * 200), average=Average.MACRO, draws=10_000)
+    error = values.std() / np.sqrt(200)
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
 
 
 @pytest.mark.parametrize("average", Average)
@@ -76,17 +76,17 @@ def test_neighbours_in_one_clip_do_not_narrow_the_interval(average):
     assert often.values == 50 * once.values
 
 
-@pytest.mark.parametrize(("count", "average"), [(6, "macro"), (8, "micro"), (20, "macro")])
+@pytest.mark.parametrize(("count", "average"), [(6, "macro"), (8, "micro"), (16, "macro")])
 def test_the_interval_holds_the_truth_as_often_as_it_says(count, average):
-    rng, held, trials = RNG(7), 0, 600
+    rng, held, trials = RNG(7), 0, 500
     for trial in range(trials):
         sizes = rng.integers(2, 9, size=count).tolist()
         found = bootstrap_mean(
             frames(rng, sizes), clips(sizes), average=Average(average), seed=trial, draws=400
         )
         held += found.low <= 5 <= found.high
-    # A plain percentile interval holds it 85 % of the time with 6 clips.
-    assert 0.925 <= held / trials <= 0.98
+    # A plain percentile interval holds it 86 % of the time with 6 clips, and 89 % with 8.
+    assert 0.91 <= held / trials <= 0.98
 
 
 def test_too_few_clips_give_a_mean_and_no_interval():
@@ -153,7 +153,7 @@ def test_many_clips_give_the_p_of_the_t_test():
 @pytest.mark.parametrize("count", [8, 14])
 def test_p_is_uniform_when_nothing_differs(count):
     rng, p = RNG(11), []
-    for trial in range(500):
+    for trial in range(400):
         sizes = rng.integers(1, 6, size=count).tolist()
         a, b = frames(rng, sizes), frames(rng, sizes)
         p.append(paired(a, b, clips(sizes), average=Average.MACRO, seed=trial, draws=300).p_value)
