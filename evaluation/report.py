@@ -1,0 +1,236 @@
+"""The report of an evaluation: one folder that explains itself, and a page that needs no network.
+
+report.html                 everything, with its pictures inside; prints on A4
+summary.json, scores.csv, excluded.csv    see `evaluation.summary`
+tables/NAME.md, NAME.tex    the tables of the page, for a paper (LaTeX with booktabs)
+figures/NAME.svg, .png      its pictures, for a paper
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from colondepth.atomic import written_whole
+from evaluation.evidence import Evidence, WorstFrame
+from evaluation.published import published_under
+from evaluation.report_figures import (
+    MOST_CLIPS,
+    draw_calibration,
+    draw_errors_by_depth,
+    draw_histograms,
+    draw_violins,
+    draw_worst,
+)
+from evaluation.report_tables import (
+    Table,
+    as_html,
+    as_latex,
+    as_markdown,
+    clips_table,
+    exclusions_table,
+    figures_table,
+    label_tables,
+    made_table,
+    number,
+    published_table,
+)
+from evaluation.summary import Exclusion, FrameScore, Summary, write_summary
+
+__all__ = ["WorstFrame", "write_report"]
+
+MOST_LISTED = 200  # excluded frames on the page; all of them are in excluded.csv
+_WIDE = 9  # columns; a table with more is printed across the page
+_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def write_report(
+    folder: Path,
+    summary: Summary,
+    frames: Sequence[FrameScore],
+    exclusions: Sequence[Exclusion],
+    worst: Sequence[WorstFrame],
+    *,
+    evidence: Evidence | None = None,
+) -> Path:
+    """Write the whole folder of an evaluation and return the path of its page.
+
+    Args:
+        folder: made if it is missing.
+        summary: of these frames and exclusions.
+        frames: what was scored.
+        exclusions: what was not.
+        worst: frames to show, the worst first.
+        evidence: histograms, errors by depth and calibration, if they were gathered.
+    """
+    write_summary(folder, summary, frames, exclusions)
+    others = published_table(summary, published_under(summary.made.protocol))
+    for name, table in _for_papers(summary, others).items():
+        for suffix, written in ((".md", as_markdown(table)), (".tex", as_latex(table))):
+            with written_whole(folder / "tables" / f"{name}{suffix}") as path:
+                path.write_text(written, encoding="utf-8")
+    sections = [
+        _section(made_table(summary), numbers=False),
+        _section(figures_table(summary)),
+        _section(others) if others else "",
+        _spread(folder, summary, frames),
+        *map(_section, label_tables(summary)),
+        _section(clips_table(summary)),
+        _counted(folder, summary, evidence) if evidence else "",
+        _worst(folder, summary, worst),
+        _excluded(summary, exclusions),
+    ]
+    page = _PAGE.format(
+        title=escape(f"{summary.made.backbone} by {summary.made.protocol}"),
+        body="".join(sections),
+    )
+    with written_whole(folder / "report.html") as path:
+        path.write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def _for_papers(summary: Summary, others: Table | None) -> dict[str, Table]:
+    tables = {"figures": figures_table(summary), "clips": clips_table(summary)}
+    # Numbered, since a label may be any word and not every word is the name of a file.
+    tables |= {f"by_label_{n}": table for n, table in enumerate(label_tables(summary), start=1)}
+    return tables | ({"published": others} if others else {})
+
+
+def _section(table: Table, *, numbers: bool = True) -> str:
+    wide = " class=wide" if len(table.head) > _WIDE else ""
+    return (
+        f"<section{wide}><h2>{escape(table.title)}</h2>{as_html(table, numbers=numbers)}</section>"
+    )
+
+
+def _spread(folder: Path, summary: Summary, frames: Sequence[FrameScore]) -> str:
+    names = list(summary.quantities)[:2]
+    path = folder / "figures" / "clips.svg"
+    shown = draw_violins(path, summary, frames, names=names)
+    if not shown:
+        return ""
+    some = f" The {MOST_CLIPS} worst of {len(summary.clips)}." if shown == MOST_CLIPS else ""
+    words = (
+        f"Each frame's score, clip by clip, the worst clip by {names[0]} on top.{some} A short"
+        " line is the mean of a clip, the dashed line the figure of the table above."
+    )
+    return f"<section><h2>Spread over frames</h2>{_picture(path, words)}</section>"
+
+
+def _counted(folder: Path, summary: Summary, evidence: Evidence) -> str:
+    far = evidence.edges_mm[-1]
+    beyond = [
+        f"{count / max(1, count + int(pixels.sum())):.1%} of the {name} ones"
+        for name, count, pixels in (
+            ("true", evidence.beyond[0], evidence.true_pixels),
+            ("estimated", evidence.beyond[1], evidence.found_pixels),
+        )
+    ]
+    of = f"From {evidence.frames} of {summary.frames} frames."
+    drawn = [
+        (
+            "depths.svg",
+            draw_histograms,
+            f"How often each depth occurs. Beyond {far:g} mm lie {' and '.join(beyond)}. {of}",
+        ),
+        (
+            "errors_by_depth.svg",
+            draw_errors_by_depth,
+            "Relative error by true depth: the mean of a clip's pixels, then over clips; the band"
+            f" is its 95 % interval from drawing clips, where there are enough. {of}",
+        ),
+    ]
+    if evidence.sureness is not None:
+        drawn.append(
+            (
+                "calibration.svg",
+                draw_calibration,
+                "Of the intervals that the network states around log depth, how many hold the"
+                " truth. Below the dashed line it is surer than it should be. Pixels of one frame"
+                f" are not independent, so no interval is given here. {of}",
+            )
+        )
+    parts = []
+    for name, draw, words in drawn:
+        draw(folder / "figures" / name, evidence)
+        parts.append(_picture(folder / "figures" / name, words))
+    return f"<section><h2>Pixels</h2>{''.join(parts)}</section>"
+
+
+def _worst(folder: Path, summary: Summary, worst: Sequence[WorstFrame]) -> str:
+    parts = []
+    for place, frame in enumerate(worst, start=1):
+        path = folder / "figures" / f"worst_{place}.png"
+        draw_worst(path, frame)
+        known = f"{float(frame.known.double().mean()):.0%} of its pixels were scored"
+        words = (
+            f"{place}. Clip {frame.clip}, frame {frame.frame}: {frame.quantity}"
+            f" {number(frame.score)}; {known}. Aligned: {summary.made.alignment}."
+        )
+        parts.append(_picture(path, words))
+    shown = "".join(parts) or "<p>None to show.</p>"
+    return f"<section><h2>Worst frames</h2>{shown}</section>"
+
+
+def _excluded(summary: Summary, exclusions: Sequence[Exclusion]) -> str:
+    if not exclusions:
+        return "<section><h2>Excluded frames</h2><p>None: every frame was scored.</p></section>"
+    reasons = "".join(
+        f"<li><b>{count}</b> {escape(why)}" for why, count in summary.excluded.items()
+    )
+    table = exclusions_table(exclusions)
+    listed = Table(table.title, table.head, table.rows[:MOST_LISTED])
+    rest = len(exclusions) - MOST_LISTED
+    more = f"<p class=note>And {rest} more, in excluded.csv.</p>" if rest > 0 else ""
+    return (
+        f"<section><h2>Excluded frames</h2><ul>{reasons}</ul>"
+        f"{as_html(listed, numbers=False)}{more}</section>"
+    )
+
+
+def _picture(path: Path, words: str) -> str:
+    data = b64encode(path.read_bytes()).decode("ascii")
+    kind, safe = _TYPES[path.suffix], escape(words)
+    return (
+        f'<figure><img src="data:{kind};base64,{data}" alt="{safe}">'
+        f"<figcaption>{safe}</figcaption></figure>"
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<style>
+@page {{ size: A4; margin: 16mm 14mm; }}
+@page wide {{ size: A4 landscape; margin: 12mm; }}
+body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
+        padding: 0 1rem; color: #222; background: #fff; }}
+h1 {{ margin: 0 0 .3rem; }} h2 {{ margin: 2rem 0 .5rem; }}
+.warn {{ border-left: 5px solid #e69f00; padding: .3rem .8rem; background: #fff8e8; }}
+.note, figcaption {{ color: #555; font-size: .87em; max-width: 50rem; margin: .3rem 0; }}
+table {{ border-collapse: collapse; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
+thead {{ border-bottom: 1px solid #222; display: table-header-group; }}
+th, td {{ text-align: left; vertical-align: top; padding: .2rem .7rem .2rem 0;
+          overflow-wrap: anywhere; }}
+td:first-child, th {{ font-weight: 600; }}
+tbody tr:nth-child(even) {{ background: #f6f6f6; }}
+.numbers th:not(:first-child), .numbers td:not(:first-child) {{ text-align: right; }}
+.numbers td {{ font-variant-numeric: tabular-nums; }}
+.wide table {{ font-size: .78em; }} .wide td, .wide th {{ padding-right: .45rem; }}
+section {{ overflow-x: auto; }}
+figure {{ margin: 1rem 0; }} img {{ width: 100%; height: auto; display: block; }}
+img[src^="data:image/svg"] {{ max-width: 780px; }}
+@media print {{
+  body {{ font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }}
+  h2 {{ break-after: avoid; }} figure, tr {{ break-inside: avoid; }}
+  section {{ overflow: visible; }} .wide {{ page: wide; }}
+  * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
+}}
+</style></head><body>
+<h1>{title}</h1>
+<p class="warn">Research software, not for diagnosis.</p>
+{body}
+</body></html>
+"""

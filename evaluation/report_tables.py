@@ -1,0 +1,271 @@
+"""The tables of a report, for a paper as much as for the page: Markdown, LaTeX and HTML.
+
+A table is words only: numbers are put into words once, so that all three forms show the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import isnan
+
+from evaluation.published import Published
+from evaluation.quantities import Quantity
+from evaluation.statistics import Average, Interval, fewest_groups
+from evaluation.summary import Exclusion, Summary
+
+DIGITS = 3  # of a figure; the fourth is noise with the number of clips that the field has
+_AVERAGED = {Average.MACRO: "over {}s", Average.MICRO: "over frames"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+_MARKDOWN = r"\`*_{}[]<>#|~$"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Words in rows; the first column is text, the others are set as numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def figures_table(summary: Summary) -> Table:
+    """Return every figure with its interval, in the protocol's average and in the other."""
+    ours = summary.made.average
+    both = {Average.MACRO: summary.macro, Average.MICRO: summary.micro}
+    order = [ours, *(each for each in Average if each is not ours)]
+    head = [f"{each} ({averaged(each, summary)})" for each in order]
+    return Table(
+        title="Figures",
+        head=("name", "measure", f"{head[0]}, the protocol's", head[1]),
+        rows=tuple(
+            (name, in_words(quantity), *(figure(both[each][name]) for each in order))
+            for name, quantity in summary.quantities.items()
+        ),
+        notes=(interval_words(summary), *_undefined(summary)),
+    )
+
+
+def clips_table(summary: Summary) -> Table:
+    """Return one line per clip: frames, exclusions, and the mean of every score."""
+    by_group = summary.made.group_by != "clip"
+    first = ("clip", summary.made.group_by) if by_group else ("clip",)
+    return Table(
+        title="Clips",
+        head=(*first, "frames", "excluded", *summary.quantities),
+        rows=tuple(
+            (
+                row.clip,
+                *((row.group,) if by_group else ()),
+                str(row.frames),
+                str(row.excluded),
+                *(number(row.means[name]) for name in summary.quantities),
+            )
+            for row in summary.clips
+        ),
+        notes=("The mean over the frames of each clip.",),
+    )
+
+
+def label_tables(summary: Summary) -> tuple[Table, ...]:
+    """Return a table for every label of clips, such as the level."""
+    average = summary.made.average
+    return tuple(
+        Table(
+            title=f"By {label}",
+            head=(label, *summary.quantities),
+            rows=tuple(
+                (value, *(figure(figures[name]) for name in summary.quantities))
+                for value, figures in table.items()
+            ),
+            notes=(f"{str(average).capitalize()}-average, {averaged(average, summary)}.",),
+        )
+        for label, table in summary.tables.items()
+    )
+
+
+def published_table(summary: Summary, published: Sequence[Published]) -> Table | None:
+    """Return what others published under this very protocol beside ours; None if nobody did."""
+    shown = [
+        name for name in summary.quantities if any(name in system.figures for system in published)
+    ]
+    if not shown:
+        return None
+    ours = summary.made
+    return Table(
+        title="Published under the same protocol",
+        head=("system", "on", *shown, "source"),
+        rows=(
+            (
+                f"{ours.backbone} (this run)",
+                ours.dataset,
+                *(figure(summary.figures[name]) for name in shown),
+                f"{summary.frames} frames, {len(summary.clips)} clips",
+            ),
+            *(
+                (
+                    system.system,
+                    system.part,
+                    *(number(system.figures.get(name, float("nan"))) for name in shown),
+                    system.source,
+                )
+                for system in published
+            ),
+        ),
+        notes=(
+            "Numbers of others are as they were published, without intervals. Compare them with"
+            " this run only where both are on the same part of the dataset.",
+        ),
+    )
+
+
+def exclusions_table(exclusions: Sequence[Exclusion]) -> Table:
+    """Return every frame that was not scored, under its reason."""
+    ordered = sorted(exclusions, key=lambda out: (out.why, out.clip, out.frame))
+    return Table(
+        title="Excluded frames",
+        head=("why", "clip", "frame"),
+        rows=tuple((out.why, out.clip, out.frame) for out in ordered),
+    )
+
+
+def made_table(summary: Summary) -> Table:
+    """Return how the figures were made."""
+    made = summary.made
+    cap = "none" if made.cap_mm is None else f"{made.cap_mm:g} mm"
+    rows = {
+        "protocol": made.protocol,
+        "dataset": made.dataset,
+        "alignment": made.alignment,
+        "mask": made.mask,
+        "cap": cap,
+        "average": f"{made.average} ({averaged(made.average, summary)})",
+        "frames": f"{summary.frames} scored, {sum(summary.excluded.values())} excluded",
+        "frame list": f"sha256 {summary.frames_sha256}",
+        "network": made.backbone,
+        "weights": f"sha256 {made.weights_sha256}" if made.weights_sha256 else "none of ours",
+        "scored by": f"colondepth {summary.version}, commit {made.commit or 'not known'}",
+    }
+    others = {name: words for name, words in made.settings.items() if name not in rows}
+    return Table("How this was made", ("setting", "value"), tuple((rows | others).items()))
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table as GitHub, GitLab and pandoc read it."""
+    lines = [table.head, ("---", *("---:" for _ in table.head[1:])), *table.rows]
+    safe = [
+        [cell if cell.startswith("---") and row is lines[1] else markdown(cell) for cell in row]
+        for row in lines
+    ]
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in safe)
+    return "\n\n".join([f"**{markdown(table.title)}**", rows, *map(markdown, table.notes)]) + "\n"
+
+
+def as_latex(table: Table) -> str:
+    """Return a table for a paper that loads booktabs."""
+    notes = "".join(f" {latex(note)}" for note in table.notes)
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{latex(table.title)}.{notes}}}",
+        f"  \\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+        r"    \toprule",
+        f"    {' & '.join(map(latex, table.head))} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(map(latex, row))} \\\\" for row in table.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_html(table: Table, *, numbers: bool = True) -> str:
+    """Return a table for the page; `numbers` sets all columns but the first to the right."""
+    kind = ' class="numbers"' if numbers else ""
+    head = "".join(f"<th>{escape(cell)}" for cell in table.head)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in table.rows)
+    notes = "".join(f"<p class=note>{escape(note)}</p>" for note in table.notes)
+    return f"<table{kind}><thead><tr>{head}<tbody>{rows}</table>{notes}"
+
+
+def latex(words: str) -> str:
+    """Return words that LaTeX prints as they are."""
+    one_line = " ".join(words.split())
+    return "".join(_LATEX.get(sign, sign) for sign in one_line).replace("\N{EN DASH}", "--")
+
+
+def markdown(words: str) -> str:
+    """Return words that Markdown prints as they are, in one cell."""
+    one_line = " ".join(words.split())
+    return "".join(f"\\{sign}" if sign in _MARKDOWN else sign for sign in one_line)
+
+
+def figure(interval: Interval) -> str:
+    """Return a mean with its interval, both to as many digits."""
+    if isnan(interval.low):
+        return number(interval.mean)
+    low, mean, high = numbers_alike(interval.low, interval.mean, interval.high)
+    return f"{mean} [{low}, {high}]"
+
+
+def number(value: float) -> str:
+    """Return a number to `DIGITS` digits; one that is not defined as a dash."""
+    return "\N{EN DASH}" if isnan(value) else numbers_alike(value)[0]
+
+
+def numbers_alike(*values: float) -> tuple[str, ...]:
+    """Return numbers with one count of decimals: what the largest needs for `DIGITS` digits."""
+    largest = max((abs(value) for value in values if not isnan(value)), default=0.0)
+    if largest == 0 or not 1e-4 <= largest < 1e6:
+        return tuple(f"{value:.{DIGITS}g}" for value in values)
+    before = len(str(int(largest))) if largest >= 1 else 1 - _leading_zeros(largest)
+    decimals = max(0, DIGITS - before)
+    return tuple(f"{value:.{decimals}f}" for value in values)
+
+
+def in_words(quantity: Quantity) -> str:
+    """Return a quantity with its unit and which way is better."""
+    unit = f" ({quantity.unit})" if quantity.unit else ""
+    return f"{quantity.words}{unit}, {'lower' if quantity.lower_is_better else 'higher'} is better"
+
+
+def averaged(average: Average, summary: Summary) -> str:
+    """Return over what an average goes, in words."""
+    return _AVERAGED[average].format(summary.made.group_by)
+
+
+def interval_words(summary: Summary) -> str:
+    """Return what the intervals of a summary are, or why there are none."""
+    groups = max((each.groups for each in summary.macro.values()), default=0)
+    drawn = summary.made.group_by
+    if groups < fewest_groups():
+        return (
+            f"No intervals: {groups} {drawn}{'' if groups == 1 else 's'}, and a 95 % interval takes"
+            f" {fewest_groups()}. Frames of one {drawn} are too alike to be drawn one by one."
+        )
+    return (
+        f"In brackets: 95 % intervals from drawing {groups} whole {drawn}s with replacement"
+        " (bootstrap); frames are never drawn one by one."
+    )
+
+
+def _undefined(summary: Summary) -> tuple[str, ...]:
+    short = [
+        f"{name} in {each.values}"
+        for name, each in summary.micro.items()
+        if each.values < summary.frames
+    ]
+    if not short:
+        return ()
+    return (f"Not defined in every one of the {summary.frames} frames: {', '.join(short)}.",)
+
+
+def _leading_zeros(value: float) -> int:
+    """Return how many zeros follow the point before the first other digit, for 0 < value < 1."""
+    return -int(f"{value:e}".split("e")[1])
