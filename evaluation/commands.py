@@ -1,4 +1,4 @@
-"""`colondepth evaluate`: score what was estimated against what is true."""
+"""`colondepth evaluate`: score what was estimated against what is true, by a named protocol."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +8,7 @@ import typer
 from colondepth.commands.trajectory import FormName
 from colondepth.console import out, print_json
 from colondepth.errors import DataError
+from evaluation.evaluate_command import mount_protocols
 
 if TYPE_CHECKING:
     from colondepth.trajectories import Trajectory
@@ -62,6 +63,9 @@ def trajectory(
         )
     else:
         _print_table(absolute, step)
+
+
+mount_protocols(app)
 
 
 def _read_both(
