@@ -19,7 +19,8 @@ from torch import Tensor
 
 from colondepth.errors import DataError
 from colondepth.losses.known import image_means
-from colondepth.shapes import require_bool, require_finite, require_float, require_shapes
+from colondepth.shapes import require_bool, require_float, require_shapes
+from evaluation.depth_errors import measured_pixels
 from evaluation.quantities import Quantity
 
 LEVELS = 100  # of the reliability curve, one a percent
@@ -125,19 +126,10 @@ def log_errors(
         |log found - log true| and the std, in float64 and 1 where not measured; `measured`, True
         where truth, depth and std are there; and `known` where there is a true depth.
     """
-    require_shapes(
-        found_mm=(found_mm, "B 1 H W"),
-        true_mm=(true_mm, "B 1 H W"),
-        log_depth_std=(log_depth_std, "B 1 H W"),
-        known=(known, "B 1 H W"),
-    )
-    require_float(found_mm=found_mm, true_mm=true_mm, log_depth_std=log_depth_std)
-    require_bool(known=known)
-    require_finite(true_mm=true_mm)
-    asked = known & (true_mm > 0)
-    measured = asked
-    for values in (found_mm, log_depth_std):
-        measured = measured & values.isfinite() & (values > 0)
+    require_shapes(found_mm=(found_mm, "B 1 H W"), log_depth_std=(log_depth_std, "B 1 H W"))
+    require_float(log_depth_std=log_depth_std)
+    asked, measured = measured_pixels(found_mm, true_mm, known)
+    measured = measured & log_depth_std.isfinite() & (log_depth_std > 0)
     found, true, std = (
         torch.where(measured, values.double(), 1.0) for values in (found_mm, true_mm, log_depth_std)
     )

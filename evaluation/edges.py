@@ -19,6 +19,7 @@ from torch import Tensor
 from colondepth.errors import DataError
 from colondepth.losses.known import require_at_least, step
 from colondepth.shapes import require_bool, require_float, require_shapes
+from evaluation.depth_errors import has_depth
 from evaluation.quantities import Quantity
 
 EDGE_ERRORS: Mapping[str, Quantity] = {
@@ -49,7 +50,7 @@ def depth_edges(depth_mm: Tensor, known: Tensor, *, ratio: float) -> Tensor:
     require_bool(known=known)
     if not 1 < ratio < inf:
         raise DataError(f"ratio is {ratio:g}, expected more than 1, such as 1.1 for 10 %")
-    known = known & depth_mm.isfinite() & (depth_mm > 0)
+    known = known & has_depth(depth_mm)
     log_depth = torch.where(known, depth_mm.double(), 1.0).log()
     edge = torch.zeros_like(known)
     for axis in (-1, -2):

@@ -14,6 +14,7 @@ from torch import Tensor
 from colondepth.geometry import cross
 from colondepth.losses.known import image_means
 from colondepth.shapes import require_bool, require_finite, require_float, require_shapes
+from evaluation.depth_errors import medians
 from evaluation.quantities import Quantity
 
 LIMITS_DEG = {"11": 11.25, "22": 22.5, "30": 30.0}
@@ -55,7 +56,7 @@ def normals_errors(found: Tensor, true: Tensor, known: Tensor) -> dict[str, Tens
     angle_deg = torch.atan2(sine, (left * right).sum(dim=0)).rad2deg()[:, None]  # (B, 1, H, W)
     errors = {
         "normals_mean_deg": image_means(angle_deg, measured),
-        "normals_median_deg": _median(angle_deg, measured),
+        "normals_median_deg": medians(angle_deg.masked_fill(~measured, nan).flatten(start_dim=1)),
         **{
             f"normals_within_{name}": image_means((angle_deg < limit).double(), measured)
             for name, limit in LIMITS_DEG.items()
@@ -68,11 +69,3 @@ def normals_errors(found: Tensor, true: Tensor, known: Tensor) -> dict[str, Tens
         **errors,
         "normals_answered": share.masked_fill(~known.flatten(start_dim=1).any(dim=1), nan),
     }
-
-
-def _median(values: Tensor, known: Tensor) -> Tensor:
-    """Return the median of each frame, (B, ...) -> (B,); infinite where none is known."""
-    ordered = torch.where(known, values, torch.inf).flatten(start_dim=1).sort(dim=1).values
-    count = known.flatten(start_dim=1).sum(dim=1, keepdim=True)  # (B, 1)
-    middle = torch.cat([(count - 1).clamp(min=0) // 2, count // 2], dim=1)  # (B, 2)
-    return ordered.gather(1, middle.clamp(max=ordered.shape[1] - 1)).mean(dim=1)

@@ -17,6 +17,7 @@ from colondepth.errors import DataError
 from colondepth.losses.known import require_at_least
 from colondepth.shapes import require_bool, require_finite, require_float, require_shapes
 from colondepth.warping import Lookup, sample
+from evaluation.depth_errors import has_depth
 from evaluation.quantities import Quantity
 
 ORDINAL_ERRORS: Mapping[str, Quantity] = {
@@ -91,7 +92,7 @@ def pairs_of_depth(
         equal_within: two depths whose ratio is at most 1 + this are equally far.
     """
     first_mm, second_mm = (_depth_at(true_mm, pixels) for pixels in (first_px, second_px))
-    unknown = ~((first_mm > 0) & (second_mm > 0))
+    unknown = ~(has_depth(first_mm) & has_depth(second_mm))
     if bool(unknown.any()):
         raise DataError(
             f"{int(unknown.sum())} of {len(unknown)} pairs have no true depth; draw_pixels draws"
@@ -120,7 +121,7 @@ def ordinal_errors(found_mm: Tensor, pairs: PointPairs, *, equal_within: float) 
             choice, right for labels without ties such as those of Depth in the Wild.
     """
     first_mm, second_mm = (_depth_at(found_mm, each) for each in (pairs.first_px, pairs.second_px))
-    answered = (first_mm > 0) & (second_mm > 0) & first_mm.isfinite() & second_mm.isfinite()
+    answered = has_depth(first_mm) & has_depth(second_mm)
     wrong = _order(
         torch.where(answered, first_mm, 1.0),
         torch.where(answered, second_mm, 1.0),

@@ -21,6 +21,7 @@ from colondepth.losses.known import image_means, require_at_least
 from colondepth.motion import relative
 from colondepth.shapes import require_bool, require_finite, require_float, require_shapes
 from colondepth.warping import Lookup, sample
+from evaluation.depth_errors import has_depth
 from evaluation.quantities import Quantity
 
 _WHOLE = 1 - 1e-6  # of four pixels: rounding aside, all of them
@@ -109,8 +110,7 @@ def warped_errors(
     require_finite(true_mm=true_mm)
     require_at_least(0, tolerance=tolerance)
     motion = relative(world_from_camera[1:].double(), world_from_camera[:-1].double())
-    found = found_mm.double()
-    found = torch.where(found.isfinite() & (found > 0), found, 0.0)
+    found = torch.where(has_depth(found_mm), found_mm.double(), 0.0)
     true = torch.where(known, true_mm.double(), 0.0)
     expected, seen, both = _carried(true, camera, motion)
     asked = both & ((seen - expected).abs() <= tolerance * expected)  # (T - 1, 1, H, W)
@@ -127,8 +127,7 @@ def warped_errors(
 
 def _log_growth(depth_mm: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return log(depth there in the next frame / depth here), and where both are known."""
-    depth = depth_mm.double()
-    depth = torch.where(depth.isfinite() & (depth > 0), depth, 0.0)
+    depth = torch.where(has_depth(depth_mm), depth_mm.double(), 0.0)
     later, _ = sample(depth[1:], pixels, lookup=Lookup.NEAREST)  # (P, 1, H, W), 0 outside
     earlier = depth[:-1]
     both = (later > 0) & (earlier > 0)

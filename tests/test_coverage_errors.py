@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
@@ -37,6 +37,7 @@ def test_no_stretch_and_no_answer_give_nan():
     assert math.isnan(silent["coverage_mae_points"])
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     patches=st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
         lambda patches: len({gap for _, gap in patches}) == 2

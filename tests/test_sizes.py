@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colondepth.errors import DataError, ShapeError
@@ -54,6 +54,7 @@ def test_kappa_of_two_raters_who_say_yes_or_no():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@settings(deadline=None, max_examples=50)
 @given(rates=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=25))
 def test_kappa_compares_the_pairs_with_all_ways_to_pair(weighted, rates):
     table = np.zeros((4, 4), dtype=np.int64)
