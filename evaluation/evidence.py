@@ -99,13 +99,13 @@ class Gathering:
         require_bool(known=known)
         self._frames += 1
         used = known & (found_mm > 0) & found_mm.isfinite()
-        found, true = found_mm[used].double(), true_mm[used].double()  # (n,)
+        found, true = found_mm[used].float(), true_mm[used].float()  # (n,)
         place = self._places(true)
         self._true += _counted(place, DEPTH_BINS + 1)
         self._found += _counted(self._places(found), DEPTH_BINS + 1)
         self._add_errors(clip, place, (found - true).abs() / true)
         if log_depth_std is not None:
-            self._add_sureness((found.log() - true.log()).abs() / log_depth_std[used].double())
+            self._add_sureness((found / true).log().abs() / log_depth_std[used].float())
         self._keep_if_bad(
             WorstFrame(
                 clip=clip,
@@ -145,7 +145,7 @@ class Gathering:
 
     def _add_errors(self, clip: str, place: Tensor, error: Tensor) -> None:
         sums, counts = self._of_clip.setdefault(clip, (np.zeros(DEPTH_BINS), np.zeros(DEPTH_BINS)))
-        total = torch.bincount(place, weights=error, minlength=DEPTH_BINS + 1)
+        total = torch.bincount(place, weights=error.double(), minlength=DEPTH_BINS + 1)
         sums += total.cpu().numpy()[:DEPTH_BINS]
         counts += _counted(place, DEPTH_BINS + 1)[:DEPTH_BINS]
 

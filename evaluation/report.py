@@ -8,6 +8,7 @@ figures/NAME.svg, .png      its pictures, for a paper
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def write_report(
             with written_whole(folder / "tables" / f"{name}{suffix}") as path:
                 path.write_text(written, encoding="utf-8")
     sections = [
-        _section(made_table(summary), numbers=False),
+        _section(made_table(summary)),
         _section(figures_table(summary)),
         _section(others) if others else "",
         _spread(folder, summary, frames),
@@ -81,7 +82,7 @@ def write_report(
         _excluded(summary, exclusions),
     ]
     page = _PAGE.format(
-        title=escape(f"{summary.made.backbone} by {summary.made.protocol}"),
+        title=escape(f"{summary.made.backbone}, evaluated by {summary.made.protocol}"),
         body="".join(sections),
     )
     with written_whole(folder / "report.html") as path:
@@ -96,11 +97,9 @@ def _for_papers(summary: Summary, others: Table | None) -> dict[str, Table]:
     return tables | ({"published": others} if others else {})
 
 
-def _section(table: Table, *, numbers: bool = True) -> str:
+def _section(table: Table) -> str:
     wide = " class=wide" if len(table.head) > _WIDE else ""
-    return (
-        f"<section{wide}><h2>{escape(table.title)}</h2>{as_html(table, numbers=numbers)}</section>"
-    )
+    return f"<section{wide}><h2>{escape(table.title)}</h2>{as_html(table)}</section>"
 
 
 def _spread(folder: Path, summary: Summary, frames: Sequence[FrameScore]) -> str:
@@ -179,13 +178,10 @@ def _excluded(summary: Summary, exclusions: Sequence[Exclusion]) -> str:
         f"<li><b>{count}</b> {escape(why)}" for why, count in summary.excluded.items()
     )
     table = exclusions_table(exclusions)
-    listed = Table(table.title, table.head, table.rows[:MOST_LISTED])
+    listed = replace(table, rows=table.rows[:MOST_LISTED])
     rest = len(exclusions) - MOST_LISTED
     more = f"<p class=note>And {rest} more, in excluded.csv.</p>" if rest > 0 else ""
-    return (
-        f"<section><h2>Excluded frames</h2><ul>{reasons}</ul>"
-        f"{as_html(listed, numbers=False)}{more}</section>"
-    )
+    return f"<section><h2>Excluded frames</h2><ul>{reasons}</ul>{as_html(listed)}{more}</section>"
 
 
 def _picture(path: Path, words: str) -> str:
@@ -212,20 +208,19 @@ h1 {{ margin: 0 0 .3rem; }} h2 {{ margin: 2rem 0 .5rem; }}
 .note, figcaption {{ color: #555; font-size: .87em; max-width: 50rem; margin: .3rem 0; }}
 table {{ border-collapse: collapse; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
 thead {{ border-bottom: 1px solid #222; display: table-header-group; }}
-th, td {{ text-align: left; vertical-align: top; padding: .2rem .7rem .2rem 0;
-          overflow-wrap: anywhere; }}
+th, td {{ text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0;
+          max-width: 26rem; overflow-wrap: break-word; }}
 td:first-child, th {{ font-weight: 600; }}
+.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 tbody tr:nth-child(even) {{ background: #f6f6f6; }}
-.numbers th:not(:first-child), .numbers td:not(:first-child) {{ text-align: right; }}
-.numbers td {{ font-variant-numeric: tabular-nums; }}
-.wide table {{ font-size: .78em; }} .wide td, .wide th {{ padding-right: .45rem; }}
+.wide table {{ font-size: .78em; }} .wide td, .wide th {{ padding-right: .5rem; }}
 section {{ overflow-x: auto; }}
 figure {{ margin: 1rem 0; }} img {{ width: 100%; height: auto; display: block; }}
 img[src^="data:image/svg"] {{ max-width: 780px; }}
 @media print {{
   body {{ font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }}
   h2 {{ break-after: avoid; }} figure, tr {{ break-inside: avoid; }}
-  section {{ overflow: visible; }} .wide {{ page: wide; }}
+  section {{ overflow: visible; }} .wide {{ page: wide; }} td {{ overflow-wrap: anywhere; }}
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
 }}
 </style></head><body>

@@ -26,12 +26,18 @@ _MARKDOWN = r"\`*_{}[]<>#|~$"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Words in rows; the first column is text, the others are set as numbers."""
+    """Words in rows; the first column and those that `texts` names are text, others numbers."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
+
+    @property
+    def are_texts(self) -> tuple[bool, ...]:
+        """Whether each column is text."""
+        return tuple(place == 0 or name in self.texts for place, name in enumerate(self.head))
 
 
 def figures_table(summary: Summary) -> Table:
@@ -48,6 +54,7 @@ def figures_table(summary: Summary) -> Table:
             for name, quantity in summary.quantities.items()
         ),
         notes=(interval_words(summary), *_undefined(summary)),
+        texts=frozenset({"measure"}),
     )
 
 
@@ -69,6 +76,7 @@ def clips_table(summary: Summary) -> Table:
             for row in summary.clips
         ),
         notes=("The mean over the frames of each clip.",),
+        texts=frozenset({summary.made.group_by}),
     )
 
 
@@ -83,7 +91,10 @@ def label_tables(summary: Summary) -> tuple[Table, ...]:
                 (value, *(figure(figures[name]) for name in summary.quantities))
                 for value, figures in table.items()
             ),
-            notes=(f"{str(average).capitalize()}-average, {averaged(average, summary)}.",),
+            notes=(
+                f"{str(average).capitalize()}-average, {averaged(average, summary)}; with 95 %"
+                f" intervals where there are {fewest_groups()} {summary.made.group_by}s or more.",
+            ),
         )
         for label, table in summary.tables.items()
     )
@@ -121,6 +132,7 @@ def published_table(summary: Summary, published: Sequence[Published]) -> Table |
             "Numbers of others are as they were published, without intervals. Compare them with"
             " this run only where both are on the same part of the dataset.",
         ),
+        texts=frozenset({"on", "source"}),
     )
 
 
@@ -131,6 +143,7 @@ def exclusions_table(exclusions: Sequence[Exclusion]) -> Table:
         title="Excluded frames",
         head=("why", "clip", "frame"),
         rows=tuple((out.why, out.clip, out.frame) for out in ordered),
+        texts=frozenset({"clip", "frame"}),
     )
 
 
@@ -152,28 +165,31 @@ def made_table(summary: Summary) -> Table:
         "scored by": f"colondepth {summary.version}, commit {made.commit or 'not known'}",
     }
     others = {name: words for name, words in made.settings.items() if name not in rows}
-    return Table("How this was made", ("setting", "value"), tuple((rows | others).items()))
+    return Table(
+        title="How this was made",
+        head=("setting", "value"),
+        rows=tuple((rows | others).items()),
+        texts=frozenset({"value"}),
+    )
 
 
 def as_markdown(table: Table) -> str:
     """Return a table as GitHub, GitLab and pandoc read it."""
-    lines = [table.head, ("---", *("---:" for _ in table.head[1:])), *table.rows]
-    safe = [
-        [cell if cell.startswith("---") and row is lines[1] else markdown(cell) for cell in row]
-        for row in lines
-    ]
-    rows = "\n".join(f"| {' | '.join(row)} |" for row in safe)
+    rule = ["---" if text else "---:" for text in table.are_texts]
+    lines = [list(map(markdown, table.head)), rule, *(map(markdown, row) for row in table.rows)]
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     return "\n\n".join([f"**{markdown(table.title)}**", rows, *map(markdown, table.notes)]) + "\n"
 
 
 def as_latex(table: Table) -> str:
     """Return a table for a paper that loads booktabs."""
     notes = "".join(f" {latex(note)}" for note in table.notes)
+    columns = "".join("l" if text else "r" for text in table.are_texts)
     lines = [
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{latex(table.title)}.{notes}}}",
-        f"  \\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+        f"  \\begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         f"    {' & '.join(map(latex, table.head))} \\\\",
         r"    \midrule",
@@ -185,13 +201,18 @@ def as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_html(table: Table, *, numbers: bool = True) -> str:
-    """Return a table for the page; `numbers` sets all columns but the first to the right."""
-    kind = ' class="numbers"' if numbers else ""
-    head = "".join(f"<th>{escape(cell)}" for cell in table.head)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in table.rows)
+def as_html(table: Table) -> str:
+    """Return a table for the page, without its title."""
+    kinds = ["" if text else " class=n" for text in table.are_texts]
+    head = "".join(
+        f"<th{kind}>{escape(cell)}" for kind, cell in zip(kinds, table.head, strict=True)
+    )
+    rows = "".join(
+        "<tr>" + "".join(f"<td{kind}>{escape(cell)}" for kind, cell in zip(kinds, row, strict=True))
+        for row in table.rows
+    )
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in table.notes)
-    return f"<table{kind}><thead><tr>{head}<tbody>{rows}</table>{notes}"
+    return f"<table><thead><tr>{head}<tbody>{rows}</table>{notes}"
 
 
 def latex(words: str) -> str:

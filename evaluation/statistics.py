@@ -5,7 +5,6 @@ is drawn anew is therefore the group - a clip, or a patient with all of their cl
 everything in it (the cluster bootstrap; Davison and Hinkley, "Bootstrap Methods", 1997, 3.8).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log2, sqrt
@@ -141,15 +140,41 @@ def fewest_groups(level: float = LEVEL) -> int:
     return max(2, ceil(1 - log2(1 - level) - _ALIKE))
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return p-values that allow for how many there are (Holm 1979); a nan counts as none."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if p == p)
-    adjusted = [float("nan")] * len(p_values)
-    largest = 0.0
-    for rank, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        adjusted[place] = largest
-    return tuple(adjusted)
+def family_p(
+    differences: Values, groups: Names, *, average: Average, seed: int = 0, draws: int = DRAWS
+) -> tuple[float, ...]:
+    """Return p-values that allow for how many quantities are compared, and for how alike they are.
+
+    The chance that any of them looks as different as this one while nothing differs: the same
+    sign flips as in `paired`, on all quantities at once (Westfall and Young 1993, step-down max T).
+    Where quantities rise and fall together it asks for hardly more than a single test does.
+
+    Args:
+        differences: A minus B, a row a quantity, shape (q, n); nan where one is not defined.
+        groups: name of the clip or patient of each frame, shape (n,).
+        average: in which order differences become one mean.
+        seed: the same seed gives the same answer.
+        draws: how many times signs are flipped, unless all ways are fewer.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    signs, found = _signs(len(names), seed=seed, draws=draws)
+    parts = np.zeros((len(differences), len(names)))
+    for place, row in enumerate(differences):
+        defined = ~np.isnan(row)
+        sums = np.bincount(number[defined], weights=row[defined], minlength=len(names))
+        counts = np.bincount(number[defined], minlength=len(names))
+        parts[place] = sums / np.maximum(counts, 1) if average is Average.MACRO else sums
+    size = np.sqrt((parts**2).sum(axis=1, keepdims=True))  # which no flip changes
+    parts = parts / np.where(size > 0, size, 1)
+    order = np.argsort(-np.abs(parts.sum(axis=1)))  # (q,), the clearest first
+    flipped = np.abs(signs @ parts[order].T)  # (flips, q)
+    most = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]  # of it and all less clear
+    as_far = most >= np.abs(parts[order].sum(axis=1)) - _ALIKE * len(names)
+    chances = np.maximum.accumulate((found + as_far.sum(axis=0)) / (found + len(signs)))
+    adjusted = np.empty(len(parts))
+    adjusted[order] = chances
+    adjusted[np.isnan(differences).all(axis=1)] = np.nan
+    return tuple(adjusted.tolist())
 
 
 def _by_group(values: Values, groups: Names) -> tuple[Values, Values]:
@@ -207,13 +232,16 @@ def _sign_flip_p(sums: Values, counts: Values, average: Average, *, seed: int, d
     macro = Average(average) is Average.MACRO
     parts = sums / counts / n if macro else sums / counts.sum()  # (n,), add up to the difference
     least = abs(parts.sum()) - _ALIKE * np.abs(parts).sum()
+    signs, found = _signs(n, seed=seed, draws=draws)
+    as_far = np.abs(signs @ parts) >= least
+    return float((found + as_far.sum()) / (found + len(signs)))
+
+
+def _signs(n: int, *, seed: int, draws: int) -> tuple[NDArray[np.int64], int]:
+    """Return ways to flip n signs, (flips, n), and how many to add for the one that was found."""
     if 2**n <= draws:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1  # (2^n, n)
-        as_far = np.abs((1 - 2 * bits) @ parts) >= least
-        return float(as_far.mean())
-    bits = np.random.default_rng(seed).integers(0, 2, size=(draws, n))
-    as_far = np.abs((1 - 2 * bits) @ parts) >= least
-    return float((1 + as_far.sum()) / (1 + draws))  # the order that was found is one of them
+        return 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), 0
+    return 1 - 2 * np.random.default_rng(seed).integers(0, 2, size=(draws, n)), 1
 
 
 def _effect_size(difference: float, sums: Values, counts: Values) -> float:

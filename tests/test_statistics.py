@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from colondepth.errors import DataError
-from evaluation.statistics import Average, bootstrap_mean, fewest_groups, holm, paired
+from evaluation.statistics import Average, bootstrap_mean, family_p, fewest_groups, paired
 
 RNG = np.random.default_rng
 
@@ -189,11 +189,37 @@ def test_only_frames_with_both_values_are_compared():
     assert (found.difference, found.groups, found.values) == (1, 1, 1)
 
 
-def test_holm_allows_for_how_many_there_are():
-    # Holm 1979: the smallest times 3, the next times 2, never falling.
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx((0.06, 0.03, 0.06))
-    assert holm([0.9, float("nan"), 0.8])[0] == 1
-    assert np.isnan(holm([0.9, float("nan"), 0.8])[1])
+@pytest.mark.parametrize("average", Average)
+def test_a_family_of_one_has_the_p_of_the_paired_test(average):
+    sizes = [1, 4, 2, 3, 1, 2, 2]
+    rng, groups = RNG(5), clips(sizes)
+    a = frames(rng, sizes)
+    b = a - 0.1 + rng.normal(0, 0.5, size=len(a))
+    alone = paired(a, b, groups, average=average).p_value
+    assert family_p((a - b)[None], groups, average=average) == pytest.approx((alone,))
+    twice = np.stack([a - b, 7 * (b - a)])  # the same quantity in another unit, counted down
+    assert family_p(twice, groups, average=average) == pytest.approx((alone, alone))
+
+
+def test_in_a_family_of_unrelated_quantities_one_in_twenty_is_found_by_chance():
+    rng, groups, found = RNG(2), clips([1] * 9), []
+    for _ in range(400):
+        found.append(min(family_p(rng.normal(size=(6, 9)), groups, average=Average.MACRO)))
+    # Without allowing for six of them it would be one in four.
+    assert 0.02 < np.mean(np.array(found) <= 0.05) < 0.08
+
+
+def test_a_family_of_unrelated_quantities_is_nearly_bonferronis():
+    rng, groups = RNG(4), clips([1] * 12)
+    differences = rng.normal(size=(5, 12))
+    differences[2] += 1.3
+    differences[4] = np.nan
+    zeros = np.zeros(12)
+    p = family_p(differences, groups, average=Average.MACRO, draws=4096)
+    alone = paired(differences[2], zeros, groups, average=Average.MACRO, draws=4096).p_value
+    assert alone < p[2] <= 4.2 * alone
+    assert p[2] < min(p[0], p[1], p[3])
+    assert np.isnan(p[4])
 
 
 def test_bad_input_is_refused_in_words():
