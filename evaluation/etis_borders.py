@@ -14,6 +14,7 @@ it with `chance`, what calling every pixel a break would get.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -26,6 +27,7 @@ from evaluation.etis_relief import mask_radius_px
 Map = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+SMOOTH_PX = 1.0  # standard deviation, as in Canny's detector: a network's upsampling leaves a grid
 TOLERANCE = 0.0075  # of the diagonal, as the Berkeley benchmark has it
 LEAST_TOLERANCE_PX = 1.5
 REACH = 1.0  # of the mask's radius: how far from the border breaks are looked for
@@ -62,14 +64,23 @@ def borders(depth_mm: Tensor, camera: Camera, *, polyp: Tensor, usable: Tensor) 
     away: Map = ndimage.distance_transform_edt(~border)
     near = known & (away <= max(LEAST_REACH_PX, REACH * mask_radius_px(on)))
     tolerance = max(LEAST_TOLERANCE_PX, TOLERANCE * float(np.hypot(*on.shape)))
-    log_depth = np.log(np.where(known, depth_mm[0].double().cpu().numpy(), 1.0))
-    normals = normals_from_depth(depth_mm.double(), camera).cpu().numpy()  # (3, H, W)
+    log_depth = _smooth(np.log(np.where(known, depth_mm[0].double().cpu().numpy(), 1.0)), known)
+    smooth = torch.from_numpy(np.where(known, np.exp(log_depth), 0.0))[None]
+    normals = normals_from_depth(smooth, camera).cpu().numpy()  # (3, H, W)
     turning = known & (np.abs(normals).max(axis=0) > 0)
     return Borders(
         depth_f=_best_f(_bend(log_depth[None], known), near, border, away, tolerance),
         normals_f=_best_f(_turn(normals, turning), near, border, away, tolerance),
-        chance=_f(near, border, away, tolerance),
+        chance=_chance(near, border, away, tolerance),
     )
+
+
+def _smooth(values: Map, known: Mask) -> Map:
+    """Return the Gaussian mean of the known values around every pixel, (H, W)."""
+    weight = ndimage.gaussian_filter(known.astype(np.float64), SMOOTH_PX, mode="nearest")
+    sums = ndimage.gaussian_filter(np.where(known, values, 0.0), SMOOTH_PX, mode="nearest")
+    mean: Map = sums / np.maximum(weight, np.finfo(float).tiny)
+    return mean
 
 
 def _border(polyp: Mask) -> Mask:
@@ -125,16 +136,28 @@ def _crests(strengths: list[Map]) -> Map:
 
 def _best_f(strength: Map, near: Mask, border: Mask, away: Map, tolerance: float) -> float:
     """Return F at the best of `THRESHOLDS` thresholds; 0 where nothing breaks at all."""
-    values = strength[near & (strength > np.finfo(np.float32).eps)]
-    if not len(values):
-        return 0.0
-    steps = np.unique(np.quantile(values, np.linspace(0, 1, THRESHOLDS, endpoint=False)))
-    return max(_f(near & (strength >= step), border, away, tolerance) for step in steps)
-
-
-def _f(found: Mask, border: Mask, away: Map, tolerance: float) -> float:
+    strength = np.where(near, strength, 0.0)
+    found = strength > np.finfo(np.float32).eps
     if not found.any():
         return 0.0
-    precision = float((away[found] <= tolerance).mean())
-    recall = float((ndimage.distance_transform_edt(~found)[border] <= tolerance).mean())
+    reached = ndimage.maximum_filter(strength, footprint=_disc(tolerance))[border]
+    values, right = strength[found], away[found] <= tolerance
+    steps = np.unique(np.quantile(values, np.linspace(0, 1, THRESHOLDS, endpoint=False)))
+    return max(_f(right[values >= step], reached >= step) for step in steps)
+
+
+def _chance(near: Mask, border: Mask, away: Map, tolerance: float) -> float:
+    return _f(away[near] <= tolerance, near[border])
+
+
+def _f(right: Mask, reached: Mask) -> float:
+    """Return F of what was found, right or not, and of the border, reached or not."""
+    precision, recall = float(right.mean()), float(reached.mean())
     return 2 * precision * recall / max(precision + recall, np.finfo(float).tiny)
+
+
+def _disc(radius_px: float) -> Mask:
+    reach = int(radius_px)
+    v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    found: Mask = np.hypot(u, v) <= radius_px
+    return found

@@ -49,7 +49,16 @@ class Seen:
     grey: Map  # (H, W)
     polyp: Mask  # (H, W)
     depth_mm: Tensor  # (1, H, W)
-    relief: Relief
+    relief: Relief | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Duplicate:
+    """How a second view lies on a first one."""
+
+    second_from_first: NDArray[np.float32]  # (2, 3), an affinity of pixels (u, v, 1)
+    correlation: float
+    overlap: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +83,34 @@ def agreements(seen: Sequence[Seen]) -> list[Agreement]:
     return found
 
 
-def agreement(first: Seen, second: Seen) -> Agreement | None:
-    """Return how far two views agree, None if they are no near-duplicates of one polyp."""
+def agreement(first: Seen, second: Seen, duplicate: Duplicate | None = None) -> Agreement | None:
+    """Return how far two views agree, None if they are no near-duplicates of one polyp.
+
+    Args:
+        first: one view.
+        second: of the same size.
+        duplicate: how they lie on each other; found if absent.
+    """
     require_shapes(first=(first.depth_mm, "1 H W"), second=(second.depth_mm, "1 H W"))
+    duplicate = duplicate or find_duplicate(first, second)
+    if duplicate is None:
+        return None
+    depth = second.depth_mm[0].cpu().numpy().astype(np.float32)
+    laid = torch.from_numpy(_warped(depth, duplicate.second_from_first, nearest=True))[None]
+    own = first.depth_mm.cpu().float()
+    usable = torch.from_numpy(first.polyp | ring_around(first.polyp))[None]
+    return Agreement(
+        first=first.frame,
+        second=second.frame,
+        correlation=duplicate.correlation,
+        overlap=duplicate.overlap,
+        moved=moved_by(own, laid, usable),
+        relief_ratio=_relief_ratio(first.relief, second.relief, _scale(own, laid, usable)),
+    )
+
+
+def find_duplicate(first: Seen, second: Seen) -> Duplicate | None:
+    """Return how the second view lies on the first, None if it is no near-duplicate."""
     areas = float(first.polyp.sum()), float(second.polyp.sum())
     small = min(mask_radius_px(each.polyp) for each in (first, second)) < LEAST_RADIUS_PX
     if small or max(areas) > AREAS * min(areas):
@@ -90,18 +124,7 @@ def agreement(first: Seen, second: Seen) -> Agreement | None:
     overlap = float((polyp & first.polyp).sum() / (polyp | first.polyp).sum())
     if correlation < LEAST_CORRELATION or overlap < LEAST_OVERLAP:
         return None
-    depth = second.depth_mm[0].cpu().numpy().astype(np.float32)
-    laid = torch.from_numpy(_warped(depth, second_from_first, nearest=True))[None]
-    own = first.depth_mm.cpu().float()
-    usable = torch.from_numpy(around)[None]
-    return Agreement(
-        first=first.frame,
-        second=second.frame,
-        correlation=correlation,
-        overlap=overlap,
-        moved=moved_by(own, laid, usable),
-        relief_ratio=_relief_ratio(first.relief, second.relief, _scale(own, laid, usable)),
-    )
+    return Duplicate(second_from_first=second_from_first, correlation=correlation, overlap=overlap)
 
 
 def grey_of(image: Tensor) -> Map:
@@ -155,7 +178,9 @@ def _scale(own: Tensor, laid: Tensor, usable: Tensor) -> float:
     return float((own[known] / laid[known]).median()) if bool(known.any()) else float("nan")
 
 
-def _relief_ratio(first: Relief, second: Relief, scale: float) -> float:
+def _relief_ratio(first: Relief | None, second: Relief | None, scale: float) -> float:
+    if first is None or second is None:
+        return float("nan")
     heights = first.height_mm, second.height_mm * scale
     if not all(height > 0 for height in heights):
         return float("nan")

@@ -55,43 +55,65 @@ class Shading:
         return self.correlation - max(controls) if controls else float("nan")
 
 
-def shading(
-    depth_mm: Tensor,
-    image: Tensor,
-    camera: Camera,
-    *,
-    usable: Tensor,
-    other_depth_mm: Tensor | None = None,
-) -> Shading:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lighting:
+    """What shading is compared with in one image, whatever its depth."""
+
+    target: Map  # (H, W), log luminance
+    usable: Mask  # (H, W)
+    flat: float  # correlations of the controls, see `Shading`
+    other: float
+    trivial: float
+
+
+def shading(depth_mm: Tensor, camera: Camera, lighting: Lighting) -> Shading:
     """Return how well the image's brightness follows from geometry and a lamp at the lens.
 
     Args:
         depth_mm: z-depth, (1, H, W), 0 where unknown.
+        camera: of these pixels.
+        lighting: of the image, from `lighting_of`.
+    """
+    require_shapes(depth_mm=(depth_mm, "1 H W"))
+    correlation, detail = _correlate(depth_mm, camera, lighting.target, lighting.usable)
+    mirrored, _ = _correlate(depth_mm.flip(-1), camera, lighting.target, lighting.usable)
+    return Shading(
+        correlation=correlation,
+        detail=detail,
+        mirrored=mirrored,
+        flat=lighting.flat,
+        other=lighting.other,
+        trivial=lighting.trivial,
+    )
+
+
+def lighting_of(
+    image: Tensor, camera: Camera, *, usable: Tensor, other_depth_mm: Tensor | None = None
+) -> Lighting:
+    """Return what the depth of an image is to be compared with.
+
+    Args:
         image: sRGB in [0, 1], (3, H, W).
         camera: of these pixels.
         usable: True inside the aperture and away from highlights and text, bool, (1, H, W).
         other_depth_mm: of another image, of this size, for a control.
     """
-    pattern = "1 H W"
-    require_shapes(depth_mm=(depth_mm, pattern), image=(image, "3 H W"), usable=(usable, pattern))
+    require_shapes(image=(image, "3 H W"), usable=(usable, "1 H W"))
     require_bool(usable=usable)
     light = luminance(linear_from_srgb(image.double())[None])[0]  # (1, H, W)
     seen = usable & (image.amax(dim=0, keepdim=True) < CLIPPED) & (light > DARKEST)
     target = light.clamp(min=DARKEST).log()[0].cpu().numpy()
     where = seen[0].cpu().numpy()
 
-    def correlate(guess_mm: Tensor) -> tuple[float, float]:
-        logs, lit = relit(guess_mm, camera)
-        return _correlations(logs, target, where & lit)
+    def control(depth_mm: Tensor) -> float:
+        return _correlate(depth_mm, camera, target, where)[0]
 
-    own, nan = correlate(depth_mm), float("nan")
-    return Shading(
-        correlation=own[0],
-        detail=own[1],
-        flat=correlate(torch.ones_like(depth_mm))[0],
-        mirrored=correlate(depth_mm.flip(-1))[0],
-        other=nan if other_depth_mm is None else correlate(other_depth_mm)[0],
-        trivial=correlate(trivial_depth(image, camera))[0],
+    return Lighting(
+        target=target,
+        usable=where,
+        flat=control(torch.ones_like(light)),
+        other=float("nan") if other_depth_mm is None else control(other_depth_mm),
+        trivial=control(trivial_depth(image, camera)),
     )
 
 
@@ -118,8 +140,10 @@ def trivial_depth(image: Tensor, camera: Camera) -> Tensor:
     return (distance * axis).to(image.dtype)
 
 
-def _correlations(logs: Map, target: Map, where: Mask) -> tuple[float, float]:
-    """Return Pearson's correlation at large and in the detail."""
+def _correlate(depth_mm: Tensor, camera: Camera, target: Map, where: Mask) -> tuple[float, float]:
+    """Return Pearson's correlation of relit depth and target, at large and in the detail."""
+    logs, lit = relit(depth_mm, camera)
+    where = where & lit
     if where.sum() < LEAST_PIXELS:
         return float("nan"), float("nan")
     width = BROAD * min(where.shape)

@@ -81,8 +81,7 @@ def moved_by(before_mm: Tensor, after_mm: Tensor, usable: Tensor) -> float:
     if int(known.sum()) < LEAST_PIXELS:
         return float("nan")
     ratio = (after_mm[known].double() / before_mm[known].double()).log()
-    middle = ratio.quantile(0.5) if ratio.numel() < 1_000_000 else ratio.median()
-    return float((ratio - middle).abs().median())
+    return float((ratio - ratio.median()).abs().median())
 
 
 def _cropped(
