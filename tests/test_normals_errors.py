@@ -82,6 +82,7 @@ def test_no_answer_is_left_out_and_counted():
     found[0, 1, 0, 3] = torch.nan
     errors = normals_errors(found, true, torch.ones(1, 1, 1, 4, dtype=torch.bool))
     assert float(errors["normals_mean_deg"]) == pytest.approx(30)
+    assert float(errors["normals_median_deg"]) == pytest.approx(30)
     assert float(errors["normals_answered"]) == 0.5
 
 

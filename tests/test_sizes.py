@@ -18,32 +18,32 @@ from evaluation.sizes import (
 )
 
 TRUE_MM = np.array([3.0, 5, 5, 6, 9, 9.5, 10, 14])
-FOUND_MM = np.array([4.0, 5, 7, 6, 4, 10, 9, 20])
+FOUND_MM = np.array([6.0, 5, 7, 6, 4, 10, 9, 20])
 
 
 def test_a_hand_worked_set_of_polyps():
     errors = size_errors(FOUND_MM, TRUE_MM)
     assert errors.keys() == SIZE_ERRORS.keys()
-    misses = [1, 0, 2, 0, -5, 0.5, -1, 6]
-    assert size_table(FOUND_MM, TRUE_MM).tolist() == [[2, 1, 0], [1, 1, 1], [0, 1, 1]]
-    assert errors["size_mae_mm"] == pytest.approx(15.5 / 8)
-    assert size_bias_mm(FOUND_MM, TRUE_MM) == pytest.approx(3.5 / 8)
-    assert errors["size_abs_bias_mm"] == pytest.approx(3.5 / 8)
-    assert errors["size_rmse_mm"] == pytest.approx(math.sqrt(67.25 / 8))
+    misses = [3, 0, 2, 0, -5, 0.5, -1, 6]
+    assert size_table(FOUND_MM, TRUE_MM).tolist() == [[1, 2, 0], [1, 1, 1], [0, 1, 1]]
+    assert errors["size_mae_mm"] == pytest.approx(17.5 / 8)
+    assert size_bias_mm(FOUND_MM, TRUE_MM) == pytest.approx(5.5 / 8)
+    assert errors["size_abs_bias_mm"] == pytest.approx(5.5 / 8)
+    assert errors["size_rmse_mm"] == pytest.approx(math.sqrt(75.25 / 8))
     assert errors["size_limits_mm"] == pytest.approx(1.96 * np.std(misses, ddof=1))
     assert errors["size_abs_rel"] == pytest.approx(
-        (1 / 3 + 2 / 5 + 5 / 9 + 0.5 / 9.5 + 1 / 10 + 6 / 14) / 8
+        (3 / 3 + 2 / 5 + 5 / 9 + 0.5 / 9.5 + 1 / 10 + 6 / 14) / 8
     )
-    assert errors["size_agreement"] == pytest.approx(4 / 8)
-    assert errors["size_agreement_diminutive"] == pytest.approx(2 / 3)
+    assert errors["size_agreement"] == pytest.approx(3 / 8)
+    assert errors["size_agreement_diminutive"] == pytest.approx(1 / 3)
     assert errors["size_agreement_small"] == pytest.approx(1 / 3)
     assert errors["size_agreement_large"] == pytest.approx(1 / 2)
-    assert errors["size_agreement_5_mm"] == pytest.approx(6 / 8)
+    assert errors["size_agreement_5_mm"] == pytest.approx(5 / 8)
     assert errors["size_agreement_10_mm"] == pytest.approx(6 / 8)
-    # Both raters name the classes 3, 3 and 2 times: chance agrees on (9 + 9 + 4) / 64.
-    assert errors["size_kappa"] == pytest.approx((4 / 8 - 22 / 64) / (1 - 22 / 64))
-    # Off by one 4 of 8 times; by chance (9 + 6) * 2 / 64 by one and 12 / 64 by two.
-    assert errors["size_kappa_weighted"] == pytest.approx(1 - (4 / 8) / (30 / 64 + 2 * 12 / 64))
+    # True classes are 3, 3 and 2 times, found ones 2, 4 and 2: chance agrees on 6 + 12 + 4 of 64.
+    assert errors["size_kappa"] == pytest.approx((3 / 8 - 22 / 64) / (1 - 22 / 64))
+    # Off by one 5 of 8 times; by chance by one 12 + 6 + 6 + 8, by two 6 + 4 of 64 times.
+    assert errors["size_kappa_weighted"] == pytest.approx(1 - (5 / 8) / (32 / 64 + 2 * 10 / 64))
     assert errors["size_answered"] == 1
 
 

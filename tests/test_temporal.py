@@ -146,6 +146,17 @@ def test_unanswered_and_unseen_points_are_counted_and_left_out():
     assert all(values[1].isnan() for values in errors.values())
 
 
+def test_a_hole_in_the_later_frame_is_not_interpolated_into_depth():
+    true_mm = plane_mm(TRACK)
+    found_mm = true_mm.clone()
+    holes = torch.rand(true_mm[1].shape, generator=torch.Generator().manual_seed(4)) < 0.1
+    found_mm[1][holes] = torch.nan
+    errors = warped(found_mm, true_mm)
+    assert errors["warped_difference"].max() < 1e-12
+    # From the first frame four pixels are needed, from the second the pixel itself.
+    assert errors["warped_answered"].tolist() == pytest.approx([0.9**4, 0.9], abs=0.05)
+
+
 def test_one_frame_and_too_many_flows_are_refused():
     true_mm = plane_mm(TRACK)
     flow_px, lands = flow_of(true_mm)
