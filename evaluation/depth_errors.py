@@ -31,6 +31,19 @@ FACTORS: Mapping[str, float] = {
     "delta_1_25_2": 1.25**2,
     "delta_1_25_3": 1.25**3,
 }
+# What is summed over pixels; the errors are made of nothing else, but for the median.
+PIXEL_SUMS = (
+    "known",
+    "measured",
+    "abs_rel",
+    "sq_rel",
+    "abs_mm",
+    "square_mm",
+    "log",
+    "abs_log",
+    "square_log",
+    *FACTORS,
+)
 DEPTH_ERRORS: Mapping[str, Quantity] = {
     "abs_rel": Quantity("mean |error| / true depth (AbsRel)", "", True),
     "sq_rel": Quantity("mean error^2 / true depth (SqRel)", "mm", True),
@@ -63,7 +76,7 @@ def depth_errors(found_mm: Tensor, true_mm: Tensor, known: Tensor) -> dict[str, 
 
 
 def pixel_sums(found_mm: Tensor, true_mm: Tensor, known: Tensor) -> dict[str, Tensor]:
-    """Return sums over the pixels of each frame, (B,) float64 each, that frames can be added by.
+    """Return the `PIXEL_SUMS` of each frame, (B,) float64 each; those of frames may be added.
 
     Args:
         found_mm: as for `depth_errors`.
@@ -158,4 +171,4 @@ def _sums(found_mm: Tensor, true_mm: Tensor, known: Tensor) -> tuple[dict[str, T
     sums = {name: term.sum(dim=1) for name, term in terms.items()}
     sums |= {name: (factor < limit).sum(dim=1).double() for name, limit in FACTORS.items()}
     sums |= {"known": known.sum(dim=1).double(), "measured": measured.sum(dim=1).double()}
-    return sums, relative.masked_fill(~measured, nan)
+    return {name: sums[name] for name in PIXEL_SUMS}, relative.masked_fill(~measured, nan)
