@@ -3,9 +3,9 @@
 The quantity is the natural logarithm of depth, as in `Prediction.log_depth_std`.
 Calibration: which share of the errors lies inside the central interval that should hold a share p
 (Kuleshov, Fenner and Ermon, "Accurate uncertainties for deep learning using calibrated
-regression", 2018, section 3.5). Sorting: the mean error of what is left as the most uncertain
+regression", 2018). Sorting: the mean error of what is left as the most uncertain
 pixels are removed, against an oracle that knows the errors (Ilg et al., "Uncertainty estimates and
-multi-hypotheses networks for optical flow", 2018, section 5.1); and what is gained over removing at
+multi-hypotheses networks for optical flow", 2018); and what is gained over removing at
 random (Poggi et al., "On the uncertainty of self-supervised monocular depth estimation", 2020).
 """
 

@@ -1,10 +1,10 @@
 """Does found depth jump where true depth jumps?
 
 Edges are pixels that stand in front of a neighbour, found by the ratio of the two depths, so that
-no scale matters (Bochkovskii et al., "Depth Pro", 2024, section 3.2). They are compared by their
+no scale matters (Bochkovskii et al., "Depth Pro", 2024). They are compared by their
 distances in the image: precision, recall and F within a tolerance, and the depth boundary errors
-of iBims-1 (Koch et al., "Evaluation of CNN-based single-image depth estimation methods", 2018,
-section 3.2), whose edges are given from outside: any two maps of edges can be compared.
+of iBims-1 (Koch et al., "Evaluation of CNN-based single-image depth estimation methods", 2018),
+whose edges are given from outside: any two maps of edges can be compared.
 """
 
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ def _frame_errors(
         f = 0.0
     else:
         f = 2 * precision * recall / (precision + recall)
-    # Koch 2018, eq. 6 and 7
+    # The last two: Koch 2018, accuracy and completeness of depth boundaries
     return precision, recall, f, _mean(near), _mean(to_found.clip(max=cutoff_px))
 
 

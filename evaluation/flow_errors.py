@@ -1,7 +1,7 @@
 """How far found optical flow and disparity are from the true ones.
 
 The end-point error of Baker et al. (2011), and the outliers of KITTI 2015 (Menze and Geiger,
-"Object scene flow for autonomous vehicles", 2015, section 5.1): a pixel is wrong if it is off by
+"Object scene flow for autonomous vehicles", 2015): a pixel is wrong if it is off by
 more than 3 px and by more than 5 % of the true length; Fl-all for flow, D1-all for disparity.
 KITTI's own tool fills the pixels that a method leaves open; here they are counted instead.
 """

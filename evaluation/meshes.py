@@ -3,7 +3,7 @@
 Accuracy is the mean distance from the found surface to the true one, completeness that from the
 true one to the found one (Seitz et al. 2006 named them, Aanaes et al. 2016 average them as here);
 Chamfer is the mean of the two. Precision, recall and F-score count the points within a threshold
-(Knapitsch et al., "Tanks and Temples", 2017, section 4.2). Papers also call Chamfer the sum of
+(Knapitsch et al., "Tanks and Temples", 2017). Papers also call Chamfer the sum of
 the two, or of their squares: compare only what is defined alike.
 Both surfaces lie in one frame, in millimetres; nothing is aligned and nothing is cut off here.
 """
@@ -67,7 +67,7 @@ def sampled(surface: Surface, points: int, rng: np.random.Generator) -> Points:
     """Draw points evenly over a surface; none from one without area.
 
     Each triangle is met in proportion to its area (systematically: to the nearest whole point),
-    and points within it are even (Osada et al., "Shape distributions", 2002, eq. 1).
+    and points within it are even (Osada et al., "Shape distributions", 2002).
     """
     if points < 1:
         raise DataError(f"points is {points}, expected 1 or more")

@@ -2,7 +2,7 @@
 
 Mean and median angle and the shares of pixels that are turned by less than 11.25, 22.5 and 30
 degrees: Fouhey, Gupta and Hebert, "Data-driven 3D primitives for single image understanding"
-(2013), section 5; also Eigen and Fergus (2015), table 3.
+(2013); also Eigen and Fergus (2015).
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 The weighted human disagreement rate (WHDR) of Bell, Bala and Snavely, "Intrinsic images in the
 wild" (2014), used for depth by Zoran et al. (2015) and by Chen et al., "Single-image depth
-perception in the wild" (2016), section 5: the weight of the pairs whose order is another than the
+perception in the wild" (2016): the weight of the pairs whose order is another than the
 label's, over the weight of all. Pixels are (u, v) with whole numbers at pixel centres.
 """
 

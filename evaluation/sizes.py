@@ -2,7 +2,7 @@
 
 Classes: diminutive up to 5 mm, small above 5 and below 10 mm (6-9 in whole millimetres), large
 from 10 mm on. Kappa is agreement beyond chance, (observed - chance) / (1 - chance) of Cohen, "A
-coefficient of agreement for nominal scales" (1960), eq. 1; the weighted one counts a miss by two
+coefficient of agreement for nominal scales" (1960); the weighted one counts a miss by two
 classes twice (Cohen 1968). Limits of agreement: Bland and Altman (1986), bias -+ 1.96 deviations.
 """
 

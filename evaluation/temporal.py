@@ -4,7 +4,7 @@ Flicker follows points along the true flow: the depth of a point changes as the 
 what the found depth changes more or less than that is flicker. Warped consistency carries the
 found depth of a frame into the next one through the true motion and compares it with what was
 found there (Bian et al., "Unsupervised scale-consistent depth and ego-motion learning from
-monocular video", 2019, eq. 3). Both judge depth that is aligned already: with one scale for the
+monocular video", 2019). Both judge depth that is aligned already: with one scale for the
 clip jumps of scale count, with one scale a frame they are forgiven.
 """
 
@@ -117,7 +117,7 @@ def warped_errors(
     expected, seen, answered = _carried(found, camera, motion)
     measured = asked & answered
     total = torch.where(measured, expected + seen, 1.0)
-    difference = torch.where(measured, (expected - seen).abs(), 0.0) / total  # Bian 2019, eq. 3
+    difference = torch.where(measured, (expected - seen).abs(), 0.0) / total  # Bian 2019
     empty, unasked = (~mask.flatten(start_dim=1).any(dim=1) for mask in (measured, asked))
     return {
         "warped_difference": image_means(difference, measured).masked_fill(empty, nan),
