@@ -8,6 +8,7 @@ import typer
 from colondepth.commands.trajectory import FormName
 from colondepth.console import out, print_json
 from colondepth.errors import DataError
+from evaluation.etis_command import etis
 from evaluation.evaluate_command import mount_protocols
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def trajectory(
 
 
 mount_protocols(app)
+app.command("etis")(etis)
 
 
 def _read_both(

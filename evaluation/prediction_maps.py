@@ -148,14 +148,15 @@ def _matched(folder: Path, name: str, frames: Sequence[str], *, skip_bad: bool) 
     by_number = not any(frame in by_stem for frame in frames)
     if by_number:
         keys = [(frame, _number(frame)) for frame in frames]
-        by_key = _one_each(folder, [(_number(path.stem), path) for path in maps])
-        numbers = [number for _, number in keys]
-        if None in numbers or None in by_key or len(set(numbers)) < len(numbers):
+        pairs = [(_number(path.stem), path) for path in maps]
+        numbers = [number for number, _ in pairs] + [number for _, number in keys]
+        if None in numbers or len({number for _, number in keys}) < len(keys):
             raise DataError(
                 f"{folder}: no map is called like a frame of {name!r}, and not all have a number of"
                 f" their own; expected maps called {[*frames[:_NAMED]]} with one of {SUFFIXES},"
                 f" found {[path.name for path in maps[:_NAMED]]}"
             )
+        by_key = _one_each(folder, pairs)
         paths = {frame: by_key[number] for frame, number in keys if number in by_key}
     else:
         paths = {frame: by_stem[frame] for frame in frames if frame in by_stem}

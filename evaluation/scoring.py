@@ -30,7 +30,7 @@ from evaluation.score_journal import ScoreJournal
 from evaluation.scored_frames import ClipFrames, ScoredFrame, Settings
 from evaluation.summary import Exclusion, FrameScore
 
-TOGETHER = 8  # frames that are scored at a time
+TOGETHER = 2  # frames that are scored at a time: as float64 two of 256x320 stay near the processor
 BESIDE = ("abs_rel", "rmse_mm", "delta_1_25")  # what other alignments are scored by
 # No network that knows its unit is wrong by so much on every frame; a slip of units is 10 or 1000.
 UNIT_OFF = 5.0
