@@ -88,7 +88,7 @@ def compare(a: Path, b: Path, *, average: Average | None = None, seed: int = 0) 
         values = np.array([[of[key].scores[name] for key in shared] for of in (of_a, of_b)])
         values[:, np.isnan(values).any(axis=0)] = np.nan
         means = [bootstrap_mean(each, groups, average=order, seed=seed) for each in values]
-        rows.append((name, means, paired(*values, groups, average=order, seed=seed)))
+        rows.append((name, means, paired(values[0], values[1], groups, average=order, seed=seed)))
         differences.append(values[0] - values[1])
     adjusted = family_p(np.array(differences), groups, average=order, seed=seed)
     return Comparison(

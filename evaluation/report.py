@@ -16,6 +16,7 @@ from colondepth.atomic import written_whole
 from evaluation.evidence import Evidence, WorstFrame
 from evaluation.published import published_under
 from evaluation.report_figures import (
+    LARGEST_ERROR,
     MOST_CLIPS,
     draw_calibration,
     draw_errors_by_depth,
@@ -144,9 +145,9 @@ def _counted(folder: Path, summary: Summary, evidence: Evidence) -> str:
             (
                 "calibration.svg",
                 draw_calibration,
-                "Of the intervals that the network states around log depth, how many hold the"
-                " truth. Below the dashed line it is surer than it should be. Pixels of one frame"
-                f" are not independent, so no interval is given here. {of}",
+                "Of the intervals that the network states around log depth, taken as normal, how"
+                " many hold the truth. Below the dashed line it is surer than it should be. Pixels"
+                f" of one frame are not independent, so no interval is given here. {of}",
             )
         )
     parts = []
@@ -168,7 +169,11 @@ def _worst(folder: Path, summary: Summary, worst: Sequence[WorstFrame]) -> str:
         )
         parts.append(_picture(path, words))
     shown = "".join(parts) or "<p>None to show.</p>"
-    return f"<section><h2>Worst frames</h2>{shown}</section>"
+    row = (
+        "From left to right: the image, true depth, the estimate in the same colours (mm), and the"
+        f" relative error up to {LARGEST_ERROR:g}. What was not scored is blank."
+    )
+    return f"<section class=wide><h2>Worst frames</h2><p class=note>{row}</p>{shown}</section>"
 
 
 def _excluded(summary: Summary, exclusions: Sequence[Exclusion]) -> str:
@@ -220,7 +225,7 @@ img[src^="data:image/svg"] {{ max-width: 780px; }}
 @media print {{
   body {{ font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }}
   h2 {{ break-after: avoid; }} figure, tr {{ break-inside: avoid; }}
-  section {{ overflow: visible; }} .wide {{ page: wide; }} td {{ overflow-wrap: anywhere; }}
+  section {{ overflow: visible; }} .wide {{ page: wide; }}
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
 }}
 </style></head><body>

@@ -154,8 +154,9 @@ def _short(name: str) -> str:
 @contextmanager
 def _figure(path: Path, *, height_in: float) -> Iterator[Figure]:
     """Give a figure to draw on, and write it when the block ends, the same bytes every time."""
-    style = {"font.size": 9, "svg.hashsalt": "colondepth", "axes.spines.top": False}
-    with mpl.rc_context({**style, "axes.spines.right": False}), catch_warnings():
+    style: Any = {"font.size": 9, "svg.hashsalt": "colondepth"}
+    style |= {"axes.spines.top": False, "axes.spines.right": False}
+    with mpl.rc_context(style), catch_warnings():
         filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font has not
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
         yield figure

@@ -108,6 +108,7 @@ def published_table(summary: Summary, published: Sequence[Published]) -> Table |
     if not shown:
         return None
     ours = summary.made
+    sources = list(dict.fromkeys(system.source for system in published))
     return Table(
         title="Published under the same protocol",
         head=("system", "on", *shown, "source"),
@@ -116,14 +117,14 @@ def published_table(summary: Summary, published: Sequence[Published]) -> Table |
                 f"{ours.backbone} (this run)",
                 ours.dataset,
                 *(figure(summary.figures[name]) for name in shown),
-                f"{summary.frames} frames, {len(summary.clips)} clips",
+                "",
             ),
             *(
                 (
                     system.system,
                     system.part,
                     *(number(system.figures.get(name, float("nan"))) for name in shown),
-                    system.source,
+                    f"[{1 + sources.index(system.source)}]",
                 )
                 for system in published
             ),
@@ -131,6 +132,7 @@ def published_table(summary: Summary, published: Sequence[Published]) -> Table |
         notes=(
             "Numbers of others are as they were published, without intervals. Compare them with"
             " this run only where both are on the same part of the dataset.",
+            *(f"[{place}] {source}" for place, source in enumerate(sources, start=1)),
         ),
         texts=frozenset({"on", "source"}),
     )

@@ -252,7 +252,8 @@ def _require_sound(
     exclusions: Sequence[Exclusion],
     quantities: Mapping[str, Quantity],
 ) -> None:
-    seen = Counter([(each.clip, each.frame) for each in (*frames, *exclusions)])
+    names = [(each.clip, each.frame) for each in frames]
+    seen = Counter(names + [(each.clip, each.frame) for each in exclusions])
     if twice := [name for name, count in seen.items() if count > 1]:
         raise DataError(
             f"frame {twice[0][1]!r} of clip {twice[0][0]!r} is there twice; expected each frame"
@@ -343,16 +344,16 @@ def _summary(parts: Mapping[str, Any]) -> Summary:
     )
 
 
-def _intervals(parts: Mapping[str, Any]) -> dict[str, Interval]:
-    return {
-        name: Interval(**{key: nan if value is None else value for key, value in each.items()})
-        for name, each in parts.items()
-    }
+def _intervals(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Interval]:
+    return {name: Interval(**_with_nan(each)) for name, each in parts.items()}
 
 
 def _clip_row(parts: Mapping[str, Any]) -> ClipRow:
-    means = {name: nan if mean is None else mean for name, mean in parts["means"].items()}
-    return ClipRow(**{**parts, "means": means})
+    return ClipRow(**{**parts, "means": _with_nan(parts["means"])})
+
+
+def _with_nan(parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: nan if value is None else value for name, value in parts.items()}
 
 
 def _require_keys(parts: Mapping[str, Any], kind: type[Summary] | type[Made]) -> None:
