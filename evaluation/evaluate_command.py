@@ -173,7 +173,9 @@ def _evaluate(
         err.print("[yellow]note[/yellow] ", end="", highlight=False)
         err.print(warning, markup=False, highlight=False, soft_wrap=True)
     stopped = f"scores so far are in {folder}; the same command goes on from there"
-    with progress() as bar, resumable(stopped):
+    bar = progress()
+    bar.disable = not err.is_interactive  # in a log it would leave an empty line, and no bar
+    with bar, resumable(stopped):
         task = bar.add_task(f"Scoring by {frames.protocol.name}", total=frames.total)
         done = evaluate(
             frames,

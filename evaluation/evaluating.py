@@ -185,6 +185,8 @@ def predictions(
         alone=len(frames.clips) == 1,
         skip_bad=skip_bad,
     )
+    for clip in frames.clips:  # what is missing is told before hours of scoring, not after
+        source.lacking(clip)
     says = {
         "maps": maps.digest(),
         "mm_per_unit": mm_per_unit,
