@@ -111,7 +111,10 @@ class ScoreJournal:
             raise DataError(f"{self.path} does not begin with {_FORMAT!r}; take another --out")
         before = rows[0].get("run", {})
         keys = sorted({*before, *self._run})
-        if odd := [key for key in keys if _of(before, key) != _of(self._run, key)]:
+        odd = [key for key in keys if _of(before, key) != _of(self._run, key)]
+        if odd and len(rows) == 1:
+            return 0  # a run that ended before its first score is no run; this one takes its place
+        if odd:
             raise DataError(
                 f"{self.path.parent} holds scores of another run: {odd[0]} was"
                 f" {_of(before, odd[0])!r} and is {_of(self._run, odd[0])!r}; take another --out,"
