@@ -33,6 +33,7 @@ from evaluation.summary import (
 from synthetic_colons.provenance import commit
 
 EVERY_CLIP = "all"  # in place of a split
+_NAMED = 3  # clips that a protocol's name lists
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -101,7 +102,9 @@ def open_frames(
     clips = reading.clips
     if split_name is not None and split_name != (protocol.split or EVERY_CLIP):
         wanted = None if split_name == EVERY_CLIP else split_name
-        words = f"all {len(clips)} clips of the folder" if wanted is None else wanted
+        names = [clip.name for clip in clips]
+        few = ", ".join(names) if len(names) <= _NAMED else f"all {len(names)} clips of the folder"
+        words = few if wanted is None else wanted
         protocol = varied(protocol, words, split=wanted, split_words=words)
     if protocol.split is not None:
         try:
@@ -114,18 +117,18 @@ def open_frames(
     if every > 1:
         thinned = (chosen(clip, range(0, len(clip), every)) for clip in clips)
         clips = tuple(clip for clip in thinned if clip is not None)
-        words = f"every {every}th frame"
+        words = f"one frame in {every}"
         split_words = f"{protocol.split_words}; {words}"
         protocol = varied(protocol, words, split=protocol.split, split_words=split_words)
     _require_names(clips)
-    names = {clip.name for clip in clips}
+    opened = {clip.name for clip in clips}
     skipped = {(each.path.parent.name, each.path.stem): each.reason for each in reading.skipped}
     return Frames(
         protocol=protocol,
         clips=clips,
         dataset=f"{reading.dataset}, {protocol.split or 'all clips of the folder'}",
         skipped=tuple(
-            Exclusion(where if where in names else f"{where} (file)", file, f"file {reason}")
+            Exclusion(where if where in opened else f"{where} (file)", file, f"file {reason}")
             for (where, file), reason in skipped.items()
         ),
         warnings=reading.warnings,

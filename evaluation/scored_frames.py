@@ -8,6 +8,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,8 @@ class ClipFrames:
     def forget(self) -> None:
         """Delete what waited."""
         shutil.rmtree(self.waiting, ignore_errors=True)
+        with suppress(OSError):  # other clips' may be in it
+            self.waiting.parent.rmdir()
 
     def _read(self, number: int) -> _Read:
         own = self.clip[number]

@@ -86,7 +86,7 @@ def test_true_depth_scores_perfectly_and_leaves_a_report(run, simcol, tmp_path) 
     words = ("simcol3d", "--data", simcol, "--predictions", maps, "--mm-per-unit", 0.01)
     said = run(*words, "--split", "all", "--out", tmp_path / "out")
     summary = read_summary(tmp_path / "out")
-    assert summary.made.protocol == "simcol3d, all 1 clips of the folder"
+    assert summary.made.protocol == "simcol3d, S5"
     assert summary.made.backbone == "predictions"
     assert summary.frames == NUMBERS == len(read_scores(tmp_path / "out"))
     # Rounded to 16-bit floats of 20 cm, one scale for both frames.
@@ -97,11 +97,11 @@ def test_true_depth_scores_perfectly_and_leaves_a_report(run, simcol, tmp_path) 
     assert "median_rel" in said
     assert "too few clips for an interval" in said
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "simcol3d, all 1 clips" in page
+    assert "simcol3d, S5" in page
     assert "CVML" not in page  # published by the whole test split
     # The same command again has nothing left to score.
     assert json.loads(run(*words, "--split", "all", "--out", tmp_path / "out", "--json")) == {
-        "protocol": "simcol3d, all 1 clips of the folder",
+        "protocol": "simcol3d, S5",
         "backbone": "predictions",
         "frames": 2,
         "there_before": 2,
@@ -190,7 +190,7 @@ def test_every_other_frame_is_another_protocol(run, no_page, tmp_path) -> None:
     run(*words, "--out", tmp_path / "out", "--every", 2)
     summary = read_summary(tmp_path / "out")
     assert summary.frames == 1
-    assert summary.made.protocol == "scared, every 2th frame"
+    assert summary.made.protocol == "scared, one frame in 2"
 
 
 def test_c3vd_is_scored_on_its_own_fisheye(run, no_page, tmp_path) -> None:
