@@ -91,6 +91,16 @@ def test_only_shared_frames_are_compared_and_the_others_counted(tmp_path):
         compare(write(tmp_path / "c", without=("0", "1")), b)
 
 
+def test_a_value_that_one_of_them_lacks_counts_in_neither(tmp_path):
+    a, b = write(tmp_path / "a"), write(tmp_path / "b")
+    lines = (b / "scores.csv").read_text().splitlines()
+    lines[1] = ",".join([*lines[1].split(",")[:2], "", "0.5"])
+    (b / "scores.csv").write_text("\n".join(lines) + "\n")
+    first, second = compare(a, b).figures
+    assert (first.a.values, first.b.values, first.paired.values) == (39, 39, 39)
+    assert second.a.values == 40
+
+
 def test_the_average_can_be_chosen(tmp_path):
     a, b = write(tmp_path / "a"), write(tmp_path / "b")
     assert compare(a, b).average is Average.MACRO
