@@ -204,6 +204,8 @@ def test_a_straightened_wall_is_still_that_wall() -> None:
     # From the nearest of 108 rows, then of 52: at the far corner a pixel is 1.5 mm of this wall.
     assert off_mm[known].abs().max() < 1.5
     assert off_mm[known].mean().abs() < 0.05
+    # Cut from the middle: the pinhole's axis stays there.
+    assert (square["camera"].centre - 25.5).abs().max() < 1.5
     assert view["image"].shape == (3, 108, 135)
 
 
