@@ -10,6 +10,8 @@ Bala and Snavely 2014, with all weights 1; Chen et al. 2016 for depth).
 
 What it can tell: gross errors of order that a person can see. What it cannot: any amount. It is as
 good as the pairs: easy ones, such as wall against lumen, are right for a depth made of brightness.
+On rendered polyps, with pairs drawn from true depth (`colondepth bench etis-scores`), it followed
+the true error best of all scores; people's pairs are fewer and have mistakes.
 """
 
 import csv

@@ -11,6 +11,11 @@ prove depth. A map made of brightness alone, 1 / sqrt(luminance), is the control
 does well by construction, often better than true depth, whose wall has an albedo of its own. Nor
 does it see a scale, and the lamps of a real scope sit beside its lens. Read it only above its
 controls: `margin` is its lead over the best of the flat, the mirrored and another image's depth.
+
+On rendered polyps (`colondepth bench etis-scores`) all three rank true depth over its blurred,
+tilted, noisy and mirrored copies. `correlation` and `margin` did NOT rank true depth over a
+network's, which are as well explained; `detail` did in every view. All three prefer a network's
+depth blurred, which is worse.
 """
 
 from dataclasses import dataclass
