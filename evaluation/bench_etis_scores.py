@@ -37,7 +37,7 @@ def bench_etis_scores(
 ) -> None:
     """Try the scores of `evaluate etis` on rendered polyps, whose depth is known.
 
-    What was rendered stays in the folder and is not rendered again. About half a minute a view.
+    What was rendered stays in the folder and is not rendered again. Seconds a view.
     """
     import torch
 

@@ -16,8 +16,8 @@ What it can tell: that depth is not the same for what looks the same. What it ca
 is right, and it forgives an error that both views share. Two views of a moved camera differ in true
 depth as well, which sets a floor above zero.
 
-On rendered pairs (`colondepth bench etis-scores`) `moved` saw noise and mirrored depth and did NOT
-rank true depth over a network's, nor follow the true error. It finds networks that waver, no more.
+On rendered pairs (`colondepth bench etis-scores`) `moved` saw noise, and did NOT rank true depth
+over a network's nor follow the true error. It finds networks that waver, no more.
 """
 
 from collections.abc import Sequence

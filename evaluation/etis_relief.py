@@ -10,8 +10,8 @@ takes up. It is metric only where depth and calibration are. A flat lesion has n
 and a polyp on the crest of a fold has the fold's height too.
 
 On rendered polyps (`colondepth bench etis-scores`) the ratio of height to noise ranks true depth
-over a network's, a blurred and a noisy one. It did NOT tell true depth from a tilted or a mirrored one,
-nor which network errs less: do not rank networks by it.
+over a network's and over its blurred, noisy and mirrored copies, not over a tilted one. It did NOT
+say which network errs less: an untrained one scores highest. Do not rank networks by it.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ under all changes of light, and a smooth one more so than a sharp one. Compare n
 together with another score.
 
 On rendered polyps (`colondepth bench etis-scores`) it told a network from its tilted and mirrored
-answers, but it preferred the blurred ones and an untrained network's, and did NOT correlate with
+answers, but it preferred blurred ones and an untrained network's, and did NOT follow the true
 error: it is a fault finder, no measure of quality.
 """
 
