@@ -7,7 +7,14 @@ import torch
 from torch.testing import assert_close
 
 from colondepth.errors import DataError, ShapeError
-from colondepth.losses.depth import l1_loss, l2_loss, log_l1_loss, log_l2_loss, silog_loss
+from colondepth.losses.depth import (
+    l1_loss,
+    l2_loss,
+    log_l1_loss,
+    log_l2_loss,
+    shape_loss,
+    silog_loss,
+)
 from colondepth.losses.known import known_average, step
 
 B, H, W = 2, 5, 7
@@ -64,6 +71,31 @@ def test_a_scale_that_is_forgiven_keeps_its_digits_in_single_precision():
     _, target, valid = depths()
     got = silog_loss(1.3 * target.float(), target.float(), valid, forgive_scale=1).item()
     assert 0 <= got < 1e-13
+
+
+def test_shape_is_what_no_scale_makes_smaller():
+    pred, target, valid = depths()
+    best = 0.0
+    for image in range(B):  # any scale puts one error more or less to 0: try each
+        one = pred[image, None], target[image, None], valid[image, None]
+        ratios = (one[0] / one[1])[one[2] & (one[1] > 0)]
+        best += min(log_l1_loss(one[0] / r, *one[1:]).item() for r in ratios) / B
+    assert_close(shape_loss(pred, target, valid).item(), best)
+
+
+def test_a_scale_of_each_image_does_not_change_its_shape():
+    pred, target, valid = depths()
+    scales = torch.tensor([0.2, 7.0], dtype=torch.float64)[:, None, None, None]
+    assert_close(shape_loss(pred * scales, target, valid), shape_loss(pred, target, valid))
+
+
+def test_a_third_of_an_image_at_twice_its_depth_costs_a_third_of_ln_2():
+    _, target, _ = depths()
+    target = target[:, :, :3, :3].clamp(min=5)
+    pred = target.clone()
+    pred[:, :, 0] *= 2
+    got = shape_loss(3 * pred, target, torch.ones_like(target, dtype=torch.bool)).item()
+    assert_close(got, LN2 / 3)
 
 
 @pytest.mark.parametrize("forgive", [-0.1, 1.1, math.nan])

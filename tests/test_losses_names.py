@@ -17,7 +17,7 @@ B, H, W = 2, 36, 42  # the five scales of `gradients` need 33
 PREDICTED = ("depth_mm", "log_depth_std", "label_logits")
 # Perfect depth costs exactly nothing; what the others cost is tested beside their formulas.
 ZERO_AT_TRUTH = (
-    "l1", "l2", "log_l1", "log_l2", "silog", "gradients", "edges_and_curvature", "ssim",
+    "l1", "l2", "log_l1", "log_l2", "shape", "silog", "gradients", "edges_and_curvature", "ssim",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ All take positive predictions, truth with 0 where unknown and `valid`, each (B, 
 average as in `colondepth.losses.known`.
 """
 
+import torch
 from torch import Tensor
 
 from colondepth.errors import DataError
@@ -38,6 +39,19 @@ def log_l2_loss(pred_mm: Tensor, target_mm: Tensor, valid: Tensor) -> Tensor:
     """Mean squared error of the natural logarithm."""
     d, known = log_difference(pred_mm, target_mm, valid)
     return known_average(d.square(), known)
+
+
+def shape_loss(pred_mm: Tensor, target_mm: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute error of log depth once each image has its best scale.
+
+    With d = log pred - log target, an image contributes the mean of |d - median(d)|: no scale
+    makes it smaller. Multiplying the prediction by any number changes nothing, and no pixel is
+    moved by an error that the whole image shares.
+    """
+    d, known = log_difference(pred_mm, target_mm, valid)
+    flat = torch.where(known, d, torch.nan).flatten(start_dim=1)
+    scale = flat.nanmedian(dim=1).values.nan_to_num(0.0)  # (B,)
+    return known_average((d - scale[:, None, None, None]).abs(), known)
 
 
 def silog_loss(

@@ -19,7 +19,14 @@ from torch import Tensor
 
 from colondepth.backbones.single_view.ordinal_labels import Labels
 from colondepth.errors import DataError, UnknownNameError
-from colondepth.losses.depth import l1_loss, l2_loss, log_l1_loss, log_l2_loss, silog_loss
+from colondepth.losses.depth import (
+    l1_loss,
+    l2_loss,
+    log_l1_loss,
+    log_l2_loss,
+    shape_loss,
+    silog_loss,
+)
 from colondepth.losses.edges_and_curvature import DepthScale, edges_and_curvature_loss
 from colondepth.losses.gradients import gradient_loss
 from colondepth.losses.ordinal import ordinal_loss
@@ -56,6 +63,10 @@ def _log_l1(prediction: Prediction, batch: Mapping[str, Any]) -> Tensor:
 
 def _log_l2(prediction: Prediction, batch: Mapping[str, Any]) -> Tensor:
     return log_l2_loss(*_depths("log_l2", prediction, batch))
+
+
+def _shape(prediction: Prediction, batch: Mapping[str, Any]) -> Tensor:
+    return shape_loss(*_depths("shape", prediction, batch))
 
 
 def _silog(
@@ -161,6 +172,7 @@ LOSSES: Mapping[str, NamedLoss] = MappingProxyType(
         "l2": _l2,
         "log_l1": _log_l1,
         "log_l2": _log_l2,
+        "shape": _shape,
         "silog": _silog,
         "gradients": _gradients,
         "edges_and_curvature": _edges_and_curvature,
