@@ -1,8 +1,10 @@
-"""One frame's prediction as files: depth, its uncertainty, and a picture in colours.
+"""One frame's prediction as files: depth, its uncertainty, and both as pictures in colours.
 
     depth/NAME.png           16 bits, MM_PER_COUNT a count; 0 unknown, 65535 is 655.35 mm or more
     log_depth_std/NAME.png   16 bits, STD_PER_COUNT a count; 0 unknown, 65535 is 6.5535 or more
-    colours/NAME.png         depth in cividis, for the eye only; unknown is black
+    colours/NAME.png         depth in cividis with its scale, for the eye only; unknown is black
+    uncertainty/NAME.png     the same of the uncertainty, as a percentage of depth
+    valid/NAME.png           if asked for: 255 where depth is known and neither glare nor text is
 
 As TIFF the first two hold 32-bit floats: millimetres, and the number itself; 0 is unknown.
 """
@@ -11,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,13 +26,12 @@ from colondepth.data.folders import File
 from colondepth.data.rasters import fault, read_grey, write_counts
 from colondepth.errors import DataError
 from colondepth.images import opened_image
+from colondepth.pictures import Scale, write_scaled
 from colondepth.shapes import require_bool, require_shapes
 
 MM_PER_COUNT = 0.01  # 655 mm at most: a colon seen along its axis, with room to spare
 STD_PER_COUNT = 1e-4  # of log depth; a network that knows nothing says about 1
 FULL = 65535
-FAR_MM = 100.0  # where the colours of a metric network end; beyond, a lumen is dark
-FAR_SHARE = 0.98  # of a frame's pixels that are nearer than the end of the colours, if not metric
 
 
 class MapForm(StrEnum):
@@ -49,21 +48,36 @@ class FrameFiles:
     depth: Path
     log_depth_std: Path | None  # None for a network without uncertainty
     colours: Path
+    uncertainty: Path | None  # as log_depth_std
+    valid: Path | None  # None if not asked for
 
     @classmethod
-    def of(cls, folder: Path, name: str, *, form: MapForm, with_std: bool) -> "FrameFiles":
+    def of(
+        cls, folder: Path, name: str, *, form: MapForm, with_std: bool, with_valid: bool
+    ) -> "FrameFiles":
         """Name the files of a frame; a name with "/" in it lies deeper."""
-        std = folder / "log_depth_std" / f"{name}.{form}" if with_std else None
+        picture = f"{name}.png"
         return cls(
             depth=folder / "depth" / f"{name}.{form}",
-            log_depth_std=std,
-            colours=folder / "colours" / f"{name}.png",
+            log_depth_std=folder / "log_depth_std" / f"{name}.{form}" if with_std else None,
+            colours=folder / "colours" / picture,
+            uncertainty=folder / "uncertainty" / picture if with_std else None,
+            valid=folder / "valid" / picture if with_valid else None,
         )
 
     def whole(self) -> bool:
         """Return whether every file is there and ends as it should."""
-        paths = (self.depth, self.log_depth_std, self.colours)
+        paths = (self.depth, self.log_depth_std, self.colours, self.uncertainty, self.valid)
         return all(_is_whole(path) for path in paths if path is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """The colours of a clip's pictures: one range for all frames."""
+
+    depth: Scale
+    uncertainty: Scale | None  # None for a network without
+    metric: bool  # False: each frame's depth is shown over its own median
 
 
 def write_frame(
@@ -72,7 +86,8 @@ def write_frame(
     log_depth_std: Tensor | None,
     *,
     valid: Tensor,
-    metric: bool,
+    scales: Scales,
+    disturbed: Tensor | None = None,
 ) -> None:
     """Write the files of one frame, each whole or not at all.
 
@@ -81,21 +96,41 @@ def write_frame(
         depth_mm: (H, W).
         log_depth_std: (H, W); None if `files` has no place for it.
         valid: (H, W) bool; elsewhere 0 is written.
-        metric: the colours end at `FAR_MM`; if not, at the depth that `FAR_SHARE` do not reach.
+        scales: of the pictures.
+        disturbed: (H, W) bool, True on glare and text: not in `files.valid`, but with a depth.
     """
     require_shapes(depth_mm=(depth_mm, "H W"), valid=(valid, "H W"))
     require_bool(valid=valid)
+    if (disturbed is None) != (files.valid is None):
+        raise DataError(f"{files.depth}: a frame has `disturbed` if it has a place for `valid`")
     if (log_depth_std is None) != (files.log_depth_std is None):
         raise DataError(
             f"{files.depth}: the network gives uncertainty for some frames and not for others"
         )
-    known = (valid & (depth_mm > 0) & depth_mm.isfinite()).cpu().numpy()
-    depth = np.where(known, depth_mm.detach().cpu().float().numpy(), np.float32(0))
+    depth = known_values(depth_mm, depth_mm, valid)
     if files.log_depth_std is not None and log_depth_std is not None:
-        std = np.where(known, log_depth_std.detach().cpu().float().numpy(), np.float32(0))
+        std = known_values(log_depth_std, depth_mm, valid)
         _write_map(std, files.log_depth_std, per_count=STD_PER_COUNT)
-    _write_colours(depth, files.colours, far_mm=FAR_MM if metric else _far(depth))
+        if files.uncertainty is not None and scales.uncertainty is not None:
+            write_scaled(100 * std, files.uncertainty, scales.uncertainty)
+    if files.valid is not None and disturbed is not None:
+        usable = (depth > 0) & ~disturbed.cpu().numpy()
+        with written_whole(files.valid) as temporary:
+            Image.fromarray(np.where(usable, 255, 0).astype(np.uint8)).save(temporary)
+    write_scaled(depth if scales.metric else relative(depth), files.colours, scales.depth)
     _write_map(depth, files.depth, per_count=MM_PER_COUNT)
+
+
+def known_values(values: Tensor, depth_mm: Tensor, valid: Tensor) -> NDArray[np.float32]:
+    """Return a map (H, W) as it is written: 0 where depth is not known or not valid."""
+    known = (valid & (depth_mm > 0) & depth_mm.isfinite()).cpu().numpy()
+    return np.where(known, values.detach().cpu().float().numpy(), np.float32(0))
+
+
+def relative(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return depth (H, W) over the median of what is known of it; 0 stays 0."""
+    known = depth[depth > 0]
+    return depth / np.float32(np.median(known)) if known.size else depth
 
 
 @contextmanager
@@ -147,24 +182,3 @@ def _read_map(path: Path, *, per_count: float) -> Tensor:
                 raise DataError(f"{path} is a {file.mode} image, expected 32-bit floats")
             values = np.array(file, dtype=np.float32)
     return torch.from_numpy(values)[None]
-
-
-def _far(depth: NDArray[np.float32]) -> float:
-    known = depth[depth > 0]
-    return float(np.quantile(known, FAR_SHARE)) if known.size else 1.0
-
-
-def _write_colours(depth: NDArray[np.float32], path: Path, *, far_mm: float) -> None:
-    """Write depth (H, W) in colours: near is bright, far is dark, as an endoscope shows it."""
-    shade = np.rint(255 * (1 - np.clip(depth / far_mm, 0, 1))).astype(np.uint8)
-    pixels = _colours()[shade]  # (H, W, 3)
-    pixels[depth == 0] = 0
-    with written_whole(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
-
-
-@cache
-def _colours() -> NDArray[np.uint8]:
-    """Return cividis, (256, 3)."""
-    table: NDArray[np.uint8] = mpl.colormaps["cividis"](np.arange(256), bytes=True)[:, :3].copy()
-    return table

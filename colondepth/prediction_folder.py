@@ -6,7 +6,8 @@ refuse a folder that is about something else.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,17 +19,14 @@ from torch import Tensor
 from colondepth.atomic import written_whole
 from colondepth.cameras import Camera, to_file
 from colondepth.errors import DataError
-from colondepth.prediction_files import (
-    FAR_MM,
-    FAR_SHARE,
-    MM_PER_COUNT,
-    STD_PER_COUNT,
-    MapForm,
-)
+from colondepth.images import read_image, write_image
+from colondepth.pictures import Scale
+from colondepth.prediction_files import MM_PER_COUNT, STD_PER_COUNT, MapForm, Scales
+from colondepth.prediction_survey import ENDS, SURVEYED, Aperture
 
 PREDICTIONS, README, CAMERA = "predictions.json", "README.txt", "camera.json"
-SIDE_BY_SIDE = "side_by_side.mp4"
-_FORMAT = "colondepth predictions 1"
+SIDE_BY_SIDE, APERTURE = "side_by_side.mp4", "aperture.png"
+_FORMAT = "colondepth predictions 2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +48,8 @@ class Made:
     weights_recipe: str
     form: MapForm
     with_std: bool
+    aperture: Aperture
+    with_valid: bool
 
 
 def image_sha256(image: Tensor) -> str:
@@ -86,18 +86,34 @@ def require_room(folder: Path) -> None:
 
 def read_made(folder: Path) -> Made | None:
     """Return what a folder's predictions were made with; None where there are none."""
-    path = folder / PREDICTIONS
-    if not path.exists():
+    if not (folder / PREDICTIONS).exists():
         return None
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+    with _described(folder) as said:
         made = dict(said["made"])
-        return Made(**{**made, "form": MapForm(made["form"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is not what `predict` writes ({type(error).__name__}: {error}); choose another"
-            " --out, or delete the folder"
-        ) from error
+        form, aperture = MapForm(made["form"]), Aperture(made["aperture"])
+        return Made(**{**made, "form": form, "aperture": aperture})
+
+
+def read_scales(folder: Path) -> Scales:
+    """Return the scales of the pictures that are in a folder of predictions."""
+    with _described(folder) as said:
+        std = said["uncertainty"]
+        return Scales(
+            depth=Scale(**said["colours"]["scale"]),
+            uncertainty=std and Scale(**std["scale"]),
+            metric=bool(said["made"]["metric"]),
+        )
+
+
+def write_aperture(folder: Path, inside: Tensor) -> None:
+    """Write the aperture of a clip, (H, W) bool, as a picture: white inside."""
+    write_image(inside.float().expand(3, -1, -1), folder / APERTURE)
+
+
+def read_aperture(folder: Path) -> Tensor | None:
+    """Return what `write_aperture` wrote; None where it is no longer there."""
+    path = folder / APERTURE
+    return read_image(path)[0] > 0.5 if path.exists() else None
 
 
 def require_same(folder: Path, there: Made, wanted: Made) -> None:
@@ -111,12 +127,15 @@ def require_same(folder: Path, there: Made, wanted: Made) -> None:
             )
 
 
-def write_description(folder: Path, made: Made, frames: Sequence[str], *, complete: bool) -> None:
+def write_description(
+    folder: Path, made: Made, scales: Scales, frames: Sequence[str], *, complete: bool
+) -> None:
     """Write camera.json, README.txt and predictions.json.
 
     Args:
         folder: of the clip.
         made: see there.
+        scales: of the pictures.
         frames: the names of all frames that were asked for.
         complete: whether all of them are there.
     """
@@ -129,13 +148,29 @@ def write_description(folder: Path, made: Made, frames: Sequence[str], *, comple
         "log_depth_std": _scale("log_depth_std", made.form, STD_PER_COUNT, "std_per_count")
         if made.with_std
         else None,
-        "colours": {"folder": "colours", "form": "png"},
+        "colours": {"folder": "colours", "form": "png", "scale": asdict(scales.depth)},
+        "uncertainty": scales.uncertainty
+        and {"folder": "uncertainty", "form": "png", "scale": asdict(scales.uncertainty)},
+        "valid": {"folder": "valid", "form": "png"} if made.with_valid else None,
         "made": asdict(made),
         "frames": list(frames),
     }
     _write(folder / CAMERA, json.dumps(json.loads(made.camera), indent=2) + "\n")
-    _write(folder / README, _readme(made))
+    _write(folder / README, _readme(made, scales))
     _write(folder / PREDICTIONS, json.dumps(words, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _described(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give what predictions.json says; what it should say and does not is one error."""
+    path = folder / PREDICTIONS
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not what this version's `predict` writes ({type(error).__name__}: {error});"
+            " choose another --out, or delete the folder"
+        ) from error
 
 
 def _scale(folder: str, form: MapForm, per_count: float, name: str) -> dict[str, Any]:
@@ -148,7 +183,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _readme(made: Made) -> str:
+def _readme(made: Made, scales: Scales) -> str:
     numbers = made.form is MapForm.PNG
     depth = (
         f"16 bits, {MM_PER_COUNT:g} mm a count, 65535 is {65535 * MM_PER_COUNT:g} mm or more"
@@ -171,10 +206,31 @@ def _readme(made: Made) -> str:
         ]
     else:
         lines += ["No uncertainty: this network gives none."]
-    end = f"{FAR_MM:g} mm" if made.metric else f"what {FAR_SHARE:.0%} of its pixels do not reach"
+    low, high = (f"{end:.0%}" for end in ENDS)
     lines += [
         "colours/NAME.png",
-        f"    Depth for the eye: bright is near, dark blue is {end}, black is unknown.",
+        "    Depth for the eye, on the frame's pixels, with its scale to the right of them: bright",
+        "    is near, dark blue far, black unknown.",
+        f"    From {_ends(scales.depth, made)} in all frames:",
+        f"    {low} to {high} of the depths of {SURVEYED} frames or fewer, evenly spaced.",
+    ]
+    if scales.uncertainty:
+        ends = f"{scales.uncertainty.low:g} to {scales.uncertainty.high:g}"
+        lines += [
+            "uncertainty/NAME.png",
+            f"    The standard deviation for the eye, as a percentage of depth, from {ends}.",
+        ]
+    if made.with_valid:
+        lines += [
+            "valid/NAME.png",
+            "    White where depth is known and the image shows neither glare nor on-screen text.",
+        ]
+    if made.aperture is Aperture.AUTO:
+        lines += [
+            APERTURE,
+            "    White where the scope's picture is, for all frames. The border has no depth.",
+        ]
+    lines += [
         f"{SIDE_BY_SIDE}",
         "    Every frame beside its colours; there if it was asked for.",
         f"{CAMERA}",
@@ -198,3 +254,8 @@ def _readme(made: Made) -> str:
         ]
     lines += ["A frame whose files are here is not predicted again by the same command.", ""]
     return "\n".join(lines)
+
+
+def _ends(scale: Scale, made: Made) -> str:
+    unit = "mm" if made.metric else "times the frame's median"
+    return f"{scale.low:g} to {scale.high:g} {unit}"

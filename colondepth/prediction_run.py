@@ -1,6 +1,7 @@
 """A clip through a network into a folder of predictions, in batches, from where it was stopped.
 
-A thread reads frames ahead, a batch at a time is in the network, and nothing else is kept: memory
+A few frames are predicted first, for what all of them share (see `prediction_survey`). Then a
+thread reads frames ahead, a batch at a time is in the network, and nothing else is kept: memory
 does not grow with the length of a video.
 """
 
@@ -9,26 +10,46 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from colondepth.backbones.fitting import LEAST_SIDE, predict_fitted
 from colondepth.data.prefetch import AHEAD, prefetched
 from colondepth.errors import DataError, ShapeError
 from colondepth.inference import Predictor
-from colondepth.prediction_files import FrameFiles, MapForm, room_in, write_frame
+from colondepth.masks import find_specular, find_text
+from colondepth.prediction_files import (
+    FrameFiles,
+    MapForm,
+    Scales,
+    known_values,
+    room_in,
+    write_frame,
+)
 from colondepth.prediction_folder import (
     Made,
     camera_in_words,
     file_sha256,
     image_sha256,
+    read_aperture,
     read_made,
+    read_scales,
     require_room,
     require_same,
+    write_aperture,
     write_description,
 )
-from colondepth.views import Clip, Prediction, View
+from colondepth.prediction_survey import (
+    SURVEYED_PIXELS,
+    Aperture,
+    scales_of,
+    shared_aperture,
+    surveyed,
+)
+from colondepth.views import Clip, View
 from colondepth.weights.files import Origin
 
 
@@ -50,6 +71,40 @@ class Predicted:
     made: Made
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What the network says about a frame, on the CPU; the border is not valid."""
+
+    image: Tensor  # (3, H, W)
+    depth_mm: Tensor  # (H, W)
+    log_depth_std: Tensor | None  # (H, W)
+    valid: Tensor  # (H, W) bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Survey:
+    """What the surveyed frames of a clip tell, the first frame among them."""
+
+    inside: Tensor  # (H, W) bool
+    said: dict[int, _Said]
+
+    @property
+    def has_std(self) -> bool:
+        return self.said[0].log_depth_std is not None
+
+    def scales(self, made: Made) -> Scales:
+        return scales_of(
+            [known_values(each.depth_mm, each.depth_mm, each.valid) for each in self.said.values()],
+            [
+                known_values(each.log_depth_std, each.depth_mm, each.valid)
+                for each in self.said.values()
+                if each.log_depth_std is not None
+            ],
+            metric=made.metric,
+            calibrated=made.calibrated,
+        )
+
+
 def predict_clip(
     network: Network,
     clip: Clip,
@@ -58,6 +113,8 @@ def predict_clip(
     source: str,
     batch_size: int,
     form: MapForm,
+    aperture: Aperture = Aperture.AUTO,
+    with_valid: bool = False,
     tick: Callable[[int], None] = lambda _: None,
 ) -> Predicted:
     """Predict the frames of a clip that a folder does not have yet.
@@ -69,33 +126,58 @@ def predict_clip(
         source: what to call the input.
         batch_size: frames in the network at a time.
         form: of the maps.
+        aperture: whether the black border around the scope's picture is left without depth.
+        with_valid: whether to write where depth is known and neither glare nor text is.
         tick: called with the number of frames that were there, then for each batch with its own.
     """
     require_size(clip, source)
     require_room(folder)
+    look = surveyed(len(clip), pixels=clip.camera.height * clip.camera.width)
     there = read_made(folder)
-    first = clip[0]
+    begun = None if there else _survey(network, clip, look, batch_size, aperture)
     # Whether a network gives uncertainty shows when it answers.
-    with_std = there.with_std if there else _answer(network, [first]).log_depth_std is not None
-    made = _made(network, clip, first, source=source, form=form, with_std=with_std)
-    if there is not None:
+    with_std = there.with_std if there else begun is not None and begun.has_std
+    made = _made(
+        network,
+        clip,
+        begun.said[0].image if begun else clip[0]["image"],
+        source=source,
+        form=form,
+        with_std=with_std,
+        aperture=aperture,
+        with_valid=with_valid,
+    )
+    if there:
         require_same(folder, there, made)
+    scales = begun.scales(made) if begun else read_scales(folder)
     files = tuple(
-        FrameFiles.of(folder, name, form=form, with_std=with_std) for name in clip.frame_ids
+        FrameFiles.of(folder, name, form=form, with_std=with_std, with_valid=with_valid)
+        for name in clip.frame_ids
     )
     pending = [number for number, each in enumerate(files) if not each.whole()]
-    tick(len(files) - len(pending))
-    with (
-        room_in(folder),
-        closing(_views(chosen(clip, pending), ahead=max(AHEAD, batch_size))) as views,
-    ):
-        if pending or there is None:
-            write_description(folder, made, clip.frame_ids, complete=False)
-        for numbers in batched(pending, batch_size):
-            _predict(network, list(islice(views, len(numbers))), [files[n] for n in numbers])
-            tick(len(numbers))
-        write_description(folder, made, clip.frame_ids, complete=True)
-    return Predicted(files=files, before=len(files) - len(pending), made=made)
+    before = len(files) - len(pending)
+    tick(before)
+    with room_in(folder):
+        if pending:
+            inside = begun.inside if begun else _inside_again(clip, look, folder, aperture)
+            if aperture is Aperture.AUTO:
+                write_aperture(folder, inside)
+            write_description(folder, made, scales, clip.frame_ids, complete=False)
+            if begun:
+                pending = [number for number in pending if number not in begun.said]
+                for number, said in begun.said.items():
+                    _write(files[number], said, scales, inside)
+                    tick(1)
+                begun.said.clear()  # images of a long run's first minute
+            ahead = min(max(AHEAD, batch_size), max(1, SURVEYED_PIXELS // inside.numel()))
+            with closing(_views(chosen(clip, pending), ahead=ahead)) as views:
+                for numbers in batched(pending, batch_size):
+                    answers = _answers(network, list(islice(views, len(numbers))), inside)
+                    for number, said in zip(numbers, answers, strict=True):
+                        _write(files[number], said, scales, inside)
+                    tick(len(numbers))
+        write_description(folder, made, scales, clip.frame_ids, complete=True)
+    return Predicted(files=files, before=before, made=made)
 
 
 def require_size(clip: Clip, source: str) -> None:
@@ -118,8 +200,8 @@ def chosen(clip: Clip, numbers: Sequence[int]) -> Clip | None:
 
 def every(times_s: Sequence[float], frames_per_s: float) -> list[int]:
     """Return the frames that show a video so many times a second: the first one due each time."""
-    if not frames_per_s > 0:
-        raise DataError(f"{frames_per_s} frames a second; expected more than 0")
+    if not (frames_per_s > 0 and isfinite(frames_per_s)):
+        raise DataError(f"--fps is {frames_per_s:g} frames a second; expected more than 0")
     numbers: list[int] = []
     slack = 1e-6  # times are rounded in files
     due = 0
@@ -143,40 +225,80 @@ def _views(clip: Clip | None, *, ahead: int) -> Generator[View, None, None]:
             yield from views
 
 
-def _predict(network: Network, views: list[View], files: list[FrameFiles]) -> None:
-    said = _answer(network, views)
-    std, valid = said.log_depth_std, said.valid
-    for number, each in enumerate(files):
-        depth_mm = said.depth_mm[number, 0]
-        write_frame(
-            each,
-            depth_mm,
-            None if std is None else std[number, 0],
-            valid=depth_mm > 0 if valid is None else valid[number, 0],
-            metric=network.predictor.backbone.metric,
-        )
+def _survey(
+    network: Network, clip: Clip, look: list[int], batch_size: int, aperture: Aperture
+) -> _Survey:
+    views = [clip[number] for number in look]
+    inside = _inside([view["image"] for view in views], aperture)
+    said: dict[int, _Said] = {}
+    for places in batched(range(len(look)), batch_size):
+        answers = _answers(network, [views[place] for place in places], inside)
+        said.update(zip([look[place] for place in places], answers, strict=True))
+    return _Survey(inside=inside, said=said)
 
 
-def _answer(network: Network, views: list[View]) -> Prediction:
+def _inside_again(clip: Clip, look: list[int], folder: Path, aperture: Aperture) -> Tensor:
+    """Return the aperture that a run began with."""
+    kept = read_aperture(folder) if aperture is Aperture.AUTO else None
+    if kept is not None and tuple(kept.shape) == (clip.camera.height, clip.camera.width):
+        return kept
+    return _inside([clip[number]["image"] for number in look], aperture)
+
+
+def _inside(images: list[Tensor], aperture: Aperture) -> Tensor:
+    if aperture is Aperture.NONE:
+        return torch.ones(images[0].shape[-2:], dtype=torch.bool)
+    return shared_aperture(images)
+
+
+def _answers(network: Network, views: list[View], inside: Tensor) -> list[_Said]:
     predictor = network.predictor
     images = torch.stack([view["image"] for view in views]).to(predictor.device)
     with torch.inference_mode():
-        return predict_fitted(predictor.backbone, {"image": images, "camera": views[0]["camera"]})
+        said = predict_fitted(predictor.backbone, {"image": images, "camera": views[0]["camera"]})
+    depth_mm, std = said.depth_mm[:, 0].cpu(), said.log_depth_std
+    valid = depth_mm > 0 if said.valid is None else said.valid[:, 0].cpu()
+    return [
+        _Said(
+            image=view["image"],
+            depth_mm=depth_mm[number],
+            log_depth_std=None if std is None else std[number, 0].cpu(),
+            valid=valid[number] & inside,
+        )
+        for number, view in enumerate(views)
+    ]
+
+
+def _write(files: FrameFiles, said: _Said, scales: Scales, inside: Tensor) -> None:
+    disturbed = None
+    if files.valid is not None:
+        found = (find(said.image, inside=inside[None]) for find in (find_specular, find_text))
+        disturbed = torch.stack(list(found)).any(dim=0)[0]
+    write_frame(
+        files,
+        said.depth_mm,
+        said.log_depth_std,
+        valid=said.valid,
+        scales=scales,
+        disturbed=disturbed,
+    )
 
 
 def _made(
     network: Network,
     clip: Clip,
-    first: View,
+    first: Tensor,
     *,
     source: str,
     form: MapForm,
     with_std: bool,
+    aperture: Aperture,
+    with_valid: bool,
 ) -> Made:
     return Made(
         source=source,
         clip=clip.name,
-        first_image_sha256=image_sha256(first["image"]),
+        first_image_sha256=image_sha256(first),
         height=clip.camera.height,
         width=clip.camera.width,
         camera=camera_in_words(clip.camera),
@@ -189,6 +311,8 @@ def _made(
         weights_recipe=network.origin.recipe,
         form=form,
         with_std=with_std,
+        aperture=aperture,
+        with_valid=with_valid,
     )
 
 

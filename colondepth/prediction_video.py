@@ -17,6 +17,7 @@ from colondepth.atomic import written_whole
 from colondepth.data.prefetch import prefetched
 from colondepth.errors import DataError
 from colondepth.images import read_image
+from colondepth.pictures import bar_width
 from colondepth.prediction_files import FrameFiles, room_in
 from colondepth.views import Clip
 
@@ -33,7 +34,7 @@ def write_side_by_side(
     *,
     seen: Callable[[Tensor], None] = lambda _: None,
 ) -> None:
-    """Write a video of frames, left, and colours, right; whole or not at all.
+    """Write a video of frames, left, and colours with their scale, right; whole or not at all.
 
     Args:
         clip: the frames.
@@ -46,6 +47,7 @@ def write_side_by_side(
     import av
 
     height, width = clip.camera.height, clip.camera.width
+    across = 2 * width + bar_width(height)
     even = height - height % 2  # the colours of H.264 come in pairs of rows
     latest = -1
     start_s: float | None = None
@@ -56,12 +58,14 @@ def write_side_by_side(
         closing(prefetched(clip)) as views,  # type: ignore[type-var]
     ):
         stream = container.add_stream("libx264", options={"crf": QUALITY, "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = 2 * width, even, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = across, even, "yuv420p"
         stream.codec_context.sample_aspect_ratio = _pixel_aspect(clip)
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         for number, (view, each) in enumerate(zip(views, files, strict=True)):
             seen(view["image"])
-            pair = torch.cat([view["image"], read_image(each.colours)], dim=-1)  # (3, H, 2 W)
+            pair = torch.cat([view["image"], read_image(each.colours)], dim=-1)  # (3, H, across)
+            if pair.shape[-1] != across:
+                raise DataError(f"{each.colours} is not as `predict` wrote it; delete it and run")
             pixels = (pair[:, :even] * 255).round().clamp(0, 255).to(torch.uint8).movedim(0, -1)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), "rgb24")
             time_s = view.get("time_s", number / STILLS_PER_S)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from colondepth.commands.devices import usable_device
+from colondepth.commands.folders import require_folder
 from colondepth.commands.sizes import image_size
 from colondepth.console import err, out, progress, resumable
 from colondepth.errors import DataError
@@ -65,6 +66,7 @@ def train(
     from curriculum.supervised import Ways, require_fit, seeded
     from curriculum.supervised import train as carry_out
 
+    require_folder(folder, of="new or of the run")
     chosen = usable_device(device)
     given = tuple(changes or ())
     if resume:
@@ -146,6 +148,7 @@ def cache(
     from synthetic_colons.levels import level as level_of
     from synthetic_colons.provenance import made_with
 
+    require_folder(folder, of="new or of caches")
     chosen = usable_device(device)
     height, width = image_size(size, such_as="128x160")
     torch.set_num_threads(threads)
@@ -194,6 +197,8 @@ def ship(
     from synthetic_colons.commands import prepare_kernels
     from synthetic_colons.levels import level as level_of
 
+    if folder is not None:
+        require_folder(folder)
     named = tuple(level_of(each.strip()).name for each in levels.split(","))
     extent = Extent(
         levels=named, clips=clips, frames=frames, size=image_size(size, such_as="128x160")

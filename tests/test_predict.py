@@ -1,10 +1,8 @@
 """`colondepth predict`: what it writes, what it skips, and what it refuses."""
 
-import errno
 import hashlib
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,88 +10,49 @@ import pytest
 import torch
 from films import FRAMES, HEIGHT, RATE, WIDTH, film, number_of, picture
 from PIL import Image
+from predicting import STILLS, H, W, camera, exit_code, small_weights, write_stills
 from torch.testing import assert_close
 
 import colondepth
-from colondepth import cli, prediction_files, prediction_run
-from colondepth.backbones.contract import Needs
-from colondepth.backbones.registry import create
-from colondepth.backbones.single_view.monodepth2 import Monodepth2
+from colondepth import prediction_run
 from colondepth.cameras import Camera, from_file, to_file
 from colondepth.data.video import read_video
 from colondepth.errors import DataError
 from colondepth.images import write_image
+from colondepth.pictures import Scale, bar_width
 from colondepth.prediction_files import (
     FrameFiles,
     MapForm,
+    Scales,
     read_depth_mm,
     read_log_depth_std,
     write_frame,
 )
 from colondepth.prediction_run import every
-from colondepth.weights.files import save_weights
-
-H, W, STILLS = 40, 56, 3
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """Weights of a small network that tells images apart; it did not learn to."""
-    torch.manual_seed(6)
-    made = create("sfsnet_lite", shading=False)
-    with torch.no_grad():
-        for _ in range(6):
-            made({"image": torch.rand(2, 3, 64, 64), "camera": Camera.assumed(64, 64)})
-        made.head.weight *= 30
-    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
-    save_weights(
-        *(made.eval(), path),
-        backbone="sfsnet_lite",
-        options={"shading": False},
-        commit="c0ffee",
-        seed=1,
-        recipe="none at all",
-    )
-    return path
+    return small_weights(tmp_path_factory.mktemp("weights") / "mine.safetensors")
 
 
 @pytest.fixture
 def stills(tmp_path) -> Path:
-    """A folder of images with their camera."""
-    folder = tmp_path / "stills"
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(2)
-    for number in range(STILLS):
-        write_image(torch.rand(3, H, W, generator=generator), folder / f"{number:02d}.png")
-    to_file(camera(), folder / "camera.json")
-    return folder
+    return write_stills(tmp_path / "stills")
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    return film(tmp_path_factory.mktemp("video") / "short.mp4", pictures=pictures(8))
-
-
-def pictures(count: int) -> list[np.ndarray]:
-    return [picture(number) for number in range(count)]
-
-
-def camera() -> Camera:
-    return Camera.pinhole(fx=50, fy=45, cx=26, cy=21, height=H, width=W)
+    pictures = [picture(number) for number in range(8)]
+    return film(tmp_path_factory.mktemp("video") / "short.mp4", pictures=pictures)
 
 
 @pytest.fixture
 def ended(monkeypatch, weights):
-    """Run `predict` in this process with the small weights, and return its exit code."""
+    """Run `predict` with the small weights, and return its exit code."""
 
     def run(*arguments: object, own: bool = True) -> int:
-        small = ["--backbone", "sfsnet_lite", "--weights", str(weights)] if own else []
-        monkeypatch.setattr(
-            sys, "argv", ["colondepth", "predict", *map(str, arguments), *small, "--device", "cpu"]
-        )
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return int(stop.value.code)
+        return exit_code(monkeypatch, *arguments, weights=weights if own else None)
 
     return run
 
@@ -126,7 +85,7 @@ def test_a_folder_of_images_becomes_what_the_network_says(ended, stills, tmp_pat
         assert_close(depth_mm[0], said.depth_mm, rtol=1e-4, atol=0.006)  # half a count
         assert_close(std[0], said.log_depth_std, rtol=1e-4, atol=0.6e-4)
         with Image.open(out / "colours" / f"{number:02d}.png") as colours:
-            assert colours.size == (W, H)
+            assert colours.size == (W + bar_width(H), H)
     described = json.loads((out / "predictions.json").read_text())
     assert described["complete"]
     assert described["frames"] == ["00", "01", "02"]
@@ -185,7 +144,7 @@ def test_floats_are_kept_as_they_are(ended, stills, tmp_path, weights):
 def test_a_run_goes_on_with_what_is_missing_or_broken(ended, stills, tmp_path, asked, capsys):
     out = tmp_path / "out"
     assert ended(stills, "--out", out, "--batch", 2) == 0
-    assert asked == [1, 2, 1]  # the first tells whether there is uncertainty
+    assert asked == [2, 1]
     asked.clear()
     whole = (out / "depth/02.png").read_bytes()
     untouched = (out / "depth/01.png").stat().st_mtime_ns
@@ -231,20 +190,20 @@ def test_a_video_gives_its_frames_and_one_to_look_at(ended, video, tmp_path):
     assert names == [f"{number:06d}" for number in range(8)]
     shown = read_video(out / "side_by_side.mp4")
     original = read_video(video)
-    assert (shown.camera.height, shown.camera.width) == (HEIGHT, 2 * WIDTH)
+    assert (shown.camera.height, shown.camera.width) == (HEIGHT, 2 * WIDTH + bar_width(HEIGHT))
     assert len(shown) == 8
     for number in (0, 5, 7):
         assert number_of(shown[number]["image"][:, :, :WIDTH]) == number
         assert shown[number]["time_s"] == pytest.approx(original[number]["time_s"], abs=1e-4)
         with Image.open(out / f"colours/{number:06d}.png") as file:
-            colours = torch.from_numpy(np.asarray(file) / 255).movedim(-1, 0)
+            colours = torch.from_numpy(np.asarray(file.convert("RGB")) / 255).movedim(-1, 0)
         assert (shown[number]["image"][:, :, WIDTH:] - colours).abs().mean() < 0.05
 
 
 def test_the_video_shows_each_frame_beside_its_own_colours(ended, video, tmp_path):
     out = tmp_path / "out"
     assert ended(video, "--out", out) == 0
-    write_image(torch.ones(3, HEIGHT, WIDTH), out / "colours/000005.png")
+    write_image(torch.ones(3, HEIGHT, WIDTH + bar_width(HEIGHT)), out / "colours/000005.png")
     assert ended(video, "--out", out, "--video") == 0
     shown = read_video(out / "side_by_side.mp4")
     white = [float(shown[number]["image"][:, :, WIDTH:].mean()) > 0.95 for number in range(8)]
@@ -255,7 +214,7 @@ def test_frames_a_second_are_those_of_the_video(ended, video, tmp_path, asked):
     out = tmp_path / "out"
     assert ended(video, "--out", out, "--fps", RATE / 4) == 0
     assert sorted(path.stem for path in (out / "depth").iterdir()) == ["000000", "000004"]
-    assert len(asked) == 3
+    assert len(asked) == 2
 
 
 def test_a_rate_takes_the_first_frame_due_each_time():
@@ -264,8 +223,9 @@ def test_a_rate_takes_the_first_frame_due_each_time():
     assert every(times, 100) == list(range(FRAMES))
     assert every(times, 5) == list(range(0, FRAMES, 5))
     assert every([0, 0.9, 1.1, 1.2, 5.5, 5.9, 6.2], 1) == [0, 2, 4, 6]
-    with pytest.raises(DataError, match="expected more than 0"):
-        every(times, 0)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="expected more than 0"):
+            every(times, rate)
 
 
 def test_a_folder_of_clips_gets_a_folder_for_each(ended, stills, tmp_path):
@@ -278,122 +238,35 @@ def test_a_folder_of_clips_gets_a_folder_for_each(ended, stills, tmp_path):
         assert (tmp_path / "out" / name / "depth/02.png").is_file()
 
 
+def scales() -> Scales:
+    depth = Scale(words="depth, mm", low=0.001, high=100, low_is_bright=True, logarithmic=True)
+    uncertainty = Scale(words="uncertainty, %", low=10, high=60)
+    return Scales(depth=depth, uncertainty=uncertainty, metric=True)
+
+
 def test_unknown_is_0_and_nothing_known_is_and_far_is_the_end(tmp_path):
     depth_mm = torch.tensor([[0.0, 0.004, 12.344], [700.0, 50.0, torch.nan]])
     std = torch.tensor([[0.1, 0.00001, 0.25], [9.0, 0.3, 0.1]])
     valid = torch.tensor([[True, True, True], [True, False, True]])
-    files = FrameFiles.of(tmp_path, "x/1", form=MapForm.PNG, with_std=True)
+    files = FrameFiles.of(tmp_path, "x/1", form=MapForm.PNG, with_std=True, with_valid=False)
     assert not files.whole()
-    write_frame(files, depth_mm, std, valid=valid, metric=True)
+    write_frame(files, depth_mm, std, valid=valid, scales=scales())
     assert files.whole()
     assert_close(read_depth_mm(files.depth)[0], torch.tensor([[0, 0.01, 12.34], [655.35, 0, 0]]))
     assert_close(
         read_log_depth_std(files.log_depth_std)[0],
         torch.tensor([[0, 0.0001, 0.25], [6.5535, 0, 0]]),
     )
+    with Image.open(files.uncertainty) as file:
+        shades = np.asarray(file.convert("RGB")).astype(int).sum(axis=-1)
+    assert 0 == shades[0, 0] < shades[0, 1] < shades[0, 2] < shades[1, 0]
     with Image.open(files.colours) as file:
-        colours = np.asarray(file).astype(int)
+        colours = np.asarray(file.convert("RGB")).astype(int)
     assert (colours[0, 0] == 0).all()
     assert (colours[1, 1] == 0).all()
     assert colours[0, 1].sum() > colours[0, 2].sum() > colours[1, 0].sum() > 0
     with pytest.raises(DataError, match="for some frames and not for others"):
-        write_frame(files, depth_mm, None, valid=valid, metric=True)
-
-
-@pytest.fixture
-def mistake(ended, tmp_path, capsys):
-    """Run a call that is a mistake; check its form and return its one line."""
-
-    def run(*arguments: object, out: Path | None = None, own: bool = True) -> str:
-        folder = out or tmp_path / "out"
-        capsys.readouterr()
-        assert ended(*arguments, "--out", folder, own=own) == 2
-        told = capsys.readouterr()
-        assert told.out == ""
-        lines = told.err.strip().splitlines()
-        assert len(lines) == 1, lines
-        assert out is not None or not folder.exists()
-        return lines[0]
-
-    return run
-
-
-def test_inputs_that_are_none_are_one_line(mistake, tmp_path, stills, video):
-    (tmp_path / "empty").mkdir()
-    write_image(torch.rand(3, 1, 1), tmp_path / "one.png")
-    cut = tmp_path / "cut.png"
-    cut.write_bytes((stills / "00.png").read_bytes()[:-500])
-    film = tmp_path / "cut.mp4"
-    film.write_bytes(video.read_bytes()[:-3000])
-    assert "does not exist" in mistake(tmp_path / "nowhere")
-    assert "is empty" in mistake(tmp_path / "empty")
-    assert "truncated or broken" in mistake(cut)
-    assert "cut.mp4" in mistake(film)
-    assert "1x1 pixels, expected 8x8" in mistake(tmp_path / "one.png")
-    assert "expected png or tiff" in mistake(stills, "--format", "exr")
-    assert "--fps takes frames of a video" in mistake(stills, "--fps", 5)
-    assert "--batch" in mistake(stills, "--batch", 0)
-
-
-def test_a_pattern_that_the_shell_took_apart_is_one_line(mistake, stills):
-    words = mistake(stills / "00.png", stills / "01.png", stills / "02.png")
-    assert "3 inputs" in words
-    assert "put a glob in quotes" in words
-
-
-def test_a_full_disk_is_one_line(mistake, stills, tmp_path, monkeypatch):
-    def full(counts, path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(prediction_files, "write_counts", full)
-    words = mistake(stills, out=tmp_path / "out")
-    assert "No space left on device; what is finished stays" in words
-
-
-def test_outputs_that_are_something_else_are_one_line(mistake, tmp_path, stills):
-    taken = tmp_path / "taken"
-    taken.write_text("a letter")
-    assert "is a file; expected a folder" in mistake(stills, out=taken)
-    assert taken.read_text() == "a letter"
-    assert "holds '00.png' and no predictions.json" in mistake(stills, out=stills)
-
-
-def test_predictions_of_something_else_are_not_taken_for_these(ended, mistake, tmp_path, stills):
-    out = tmp_path / "out"
-    assert ended(stills / "00.png", "--out", out) == 0
-    before = (out / "camera.json").read_text(), (out / "README.txt").read_text()
-    assert "source 00.png, this one would have 01.png" in mistake(stills / "01.png", out=out)
-    assert "form png" in mistake(stills / "00.png", "--format", "tiff", out=out)
-    (stills / "camera.json").unlink()
-    to_file(Camera.pinhole(fx=9, fy=8, cx=27, cy=19, height=H, width=W), stills / "camera.json")
-    assert "with camera " in mistake(stills / "00.png", out=out)
-    shutil.copy(stills / "02.png", stills / "00.png")
-    assert "first image sha256" in mistake(stills / "00.png", out=out)
-    assert before == ((out / "camera.json").read_text(), (out / "README.txt").read_text())
-    (out / "predictions.json").write_text("{}")
-    assert "is not what `predict` writes" in mistake(stills / "00.png", out=out)
-
-
-def test_networks_and_weights_that_do_not_fit_are_one_line(mistake, stills, weights, monkeypatch):
-    assert "Did you mean 'sfsnet_lite'" in mistake(stills, "--backbone", "sfsnet_light", own=False)
-    assert "`colondepth train eigen" in mistake(stills, "--backbone", "eigen", own=False)
-    words = mistake(stills, "--backbone", "eigen", "--weights", weights, own=False)
-    assert "weights of 'sfsnet_lite', not of 'eigen'; --backbone sfsnet_lite" in words
-    words = mistake(stills, "--backbone", "eigen", "--weights", stills / "00.png", own=False)
-    assert "cannot be read as safetensors" in words
-    monkeypatch.setattr(Monodepth2, "needs", Needs.MOTION)
-    words = mistake(stills, "--backbone", "monodepth2", own=False)
-    assert "monodepth2 needs image, previous, motion" in words
-
-
-def test_a_device_that_is_not_there_is_one_line(monkeypatch, stills, tmp_path, capsys):
-    arguments = ["predict", str(stills), "--out", str(tmp_path / "out"), "--device", "tpu9"]
-    monkeypatch.setattr(sys, "argv", ["colondepth", *arguments])
-    monkeypatch.setattr("colondepth.weights.shipped", lambda: ())
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "--device tpu9 cannot be used" in capsys.readouterr().err
+        write_frame(files, depth_mm, None, valid=valid, scales=scales())
 
 
 def test_bad_frames_are_left_out_when_asked_for(ended, stills, tmp_path, capsys):

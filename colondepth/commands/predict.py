@@ -1,5 +1,6 @@
 """`colondepth predict`: depth with uncertainty for every frame."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colondepth.commands.devices import usable_device
+from colondepth.commands.folders import require_folder
 from colondepth.commands.notes import TextWatch, tell_skipped
 from colondepth.console import err, out, print_json, progress, resumable
 from colondepth.errors import DataError
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from colondepth.cameras import Camera
     from colondepth.data import Reading
     from colondepth.prediction_run import Network
     from colondepth.views import Clip
 
 LOOKS = 24  # images of a clip that are searched for on-screen text
+TAKES = "a video, an image, a folder of images, a dataset's folder, or a glob in quotes"
 
 
 def predict(
@@ -37,6 +41,12 @@ def predict(
         Path | None, typer.Option(help="Calibration; else the input's own, else a guess.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="png: 16 bits; tiff: floats.")] = "png",
+    aperture: Annotated[
+        str, typer.Option(help="auto: no depth on the black border; none: depth everywhere.")
+    ] = "auto",
+    valid: Annotated[
+        bool, typer.Option("--valid", help="Also mark glare and on-screen text, in valid/.")
+    ] = False,
     video: Annotated[
         bool, typer.Option("--video", help="Also write frames beside depth as a video.")
     ] = False,
@@ -58,10 +68,10 @@ def predict(
     command goes on where it stopped. Not for diagnosis.
     """
     from colondepth.cameras import from_file
-    from colondepth.data import open_clips
     from colondepth.prediction_files import MapForm
     from colondepth.prediction_folder import SIDE_BY_SIDE
     from colondepth.prediction_run import predict_clip, require_size
+    from colondepth.prediction_survey import Aperture
 
     if len(sources) > 1:
         raise DataError(
@@ -71,10 +81,11 @@ def predict(
     (source,) = sources
     if form not in tuple(MapForm):
         raise DataError(f"--format is {form!r}, expected {' or '.join(MapForm)}")
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"--out {folder} is a file; expected a folder, new or of predictions")
+    if aperture not in tuple(Aperture):
+        raise DataError(f"--aperture is {aperture!r}, expected {' or '.join(Aperture)}")
+    require_folder(folder, of="new or of predictions")
     lens = None if camera is None else from_file(camera)
-    reading = open_clips(source, camera=lens, skip_bad=skip_bad)
+    reading = _opened(source, lens, skip_bad=skip_bad)
     places = _places(reading, folder)
     clips = [_thinned(clip, reading, source, fps, skip_bad=skip_bad) for clip in reading.clips]
     for clip in clips:
@@ -85,7 +96,9 @@ def predict(
     answer: list[dict[str, Any]] = []
     watch = TextWatch()
     stopped = f"finished frames are in {folder}; the same command goes on from there"
-    with progress() as bar, resumable(stopped):
+    bar = progress()
+    bar.disable = not err.is_terminal  # in a log it would be an empty line
+    with bar, resumable(stopped):
         for clip, place in zip(clips, places, strict=True):
             task = bar.add_task(f"Predicting {clip.name}", total=len(clip))
             begun = time.perf_counter()
@@ -93,9 +106,11 @@ def predict(
                 network,
                 clip,
                 place,
-                source=Path(source).name,
+                source=_called(source),
                 batch_size=batch,
                 form=MapForm(form),
+                aperture=Aperture(aperture),
+                with_valid=valid,
                 tick=partial(bar.advance, task),
             )
             spent_s = time.perf_counter() - begun
@@ -128,6 +143,59 @@ def _told(row: dict[str, Any]) -> str:
     pace = f", {new / row['seconds']:.1f} frames/s" if new and row["seconds"] else ""
     camera = "" if row["calibrated"] else "; the camera is a guess, and so are lengths"
     return f"{row['clip']}: {row['frames']} frames{before}{pace} -> {row['folder']}{camera}"
+
+
+def _called(source: str) -> str:
+    """Return the end of a path; of a glob, the folder too."""
+    from glob import has_magic
+
+    return "/".join(Path(source).parts[-2 if has_magic(source) else -1 :])
+
+
+def _opened(source: str, lens: "Camera | None", *, skip_bad: bool) -> "Reading":
+    """Open the input; what is none is answered with what `predict` takes."""
+    from glob import has_magic, iglob
+
+    from colondepth.data import open_clips
+
+    there = os.path.lexists(Path(source).expanduser())
+    if not source or (not there and not has_magic(source)):
+        hint = "; nothing is fetched from the network" if "://" in source else ""
+        found = f"{source} does not exist" if source else "INPUT is empty"
+        raise DataError(f"{found}; expected {TAKES}{hint}")
+    if not there and next(iglob(source), None) is None:  # noqa: PTH207 - from any root
+        raise DataError(f"{source} fits no file; expected {TAKES}")
+    try:
+        return open_clips(source, camera=lens, skip_bad=skip_bad)
+    except DataError as error:
+        if Path(source).expanduser().is_dir() and (lacks := _without_images(source)):
+            raise DataError(f"{source} {lacks}; expected {TAKES}") from error
+        if lens is not None and f"camera is for {lens.height}x{lens.width}" in str(error):
+            what = str(error).partition(", but")[0]
+            raise DataError(
+                f"{what}, but --camera is for {lens.height}x{lens.width}; a calibration holds for"
+                " images of its own size: Camera.resized and Camera.cropped take it along"
+            ) from error
+        raise
+
+
+def _without_images(folder: str) -> str:
+    """Say what a folder without images holds; "" if it has images, or cannot be listed."""
+    from colondepth.data import DICOM_SUFFIXES, VIDEO_SUFFIXES
+    from colondepth.data.rasters import IMAGE_SUFFIXES
+
+    refused: list[OSError] = []
+    names = [
+        name
+        for _, _, files in os.walk(Path(folder).expanduser(), onerror=refused.append)
+        for name in files
+    ]
+    if refused or any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+        return ""
+    films = [name for name in names if name.lower().endswith(VIDEO_SUFFIXES + DICOM_SUFFIXES)]
+    if films:
+        return f"holds videos, such as {films[0]!r}, and no image; give one video at a time"
+    return f"holds no image, but {sorted(names)[0]!r}" if names else "is empty"
 
 
 def _places(reading: "Reading", folder: Path) -> list[Path]:
