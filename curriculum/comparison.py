@@ -35,6 +35,10 @@ WAYS: Mapping[str, Way] = {
     "climbing, without log luminance": Way(
         recipe="short_climb", changes=("network.shading=false",)
     ),
+    "climbing, shape not asked for": Way(
+        recipe="short_climb",
+        changes=("every_stage.losses.shape=0", "every_stage.losses.gradients=0.5"),
+    ),
     "climbing, with edges and curvature": Way(
         recipe="short_climb", changes=("every_stage.losses.edges_and_curvature=0.1",)
     ),
