@@ -118,6 +118,20 @@ def inverse(target_from_source: Tensor) -> Tensor:
     return rigid_motion(back, -_product(back, target_from_source[..., :3, 3:])[..., 0])
 
 
+def nearest_rigid(matrix: Tensor) -> Tensor:
+    """Return the rigid motion nearest to a matrix that is almost one, (*B, 4, 4).
+
+    Products of many motions drift from the rigid ones, and `inverse`, which transposes, then
+    doubles what is wrong at every turn: take what was multiplied up through here now and then.
+    """
+    require_shapes(matrix=(matrix, "*B 4 4"))
+    u, _, v = torch.linalg.svd(matrix[..., :3, :3])
+    rotation = _product(u, v)
+    turned = torch.linalg.det(rotation)[..., None, None]  # -1 for a mirror, which is none
+    last = torch.cat([u[..., :2], u[..., 2:] * turned], dim=-1)
+    return rigid_motion(_product(last, v), matrix[..., :3, 3])
+
+
 def relative(world_from_target: Tensor, world_from_source: Tensor) -> Tensor:
     """Return target_from_source of two cameras that live in one world, (*B, 4, 4)."""
     pattern = "*B 4 4"

@@ -16,6 +16,7 @@ from colondepth.motion import (
     align_points,
     interpolate,
     inverse,
+    nearest_rigid,
     quaternion_from_rotation,
     relative,
     require_rigid,
@@ -360,3 +361,22 @@ def test_the_accelerator_finds_what_the_processor_finds() -> None:
     same(se3_log(there).cpu(), twist)
     source = cloud(4, 11).cuda()
     same(align_points(source, transform(there, source), with_scale=True).target_from_source, there)
+
+
+def test_what_drifted_from_the_rigid_motions_is_brought_back_to_the_nearest():
+    motions = se3_exp(torch.tensor([[1.0, -2, 3, 0.4, -0.2, 0.9], [0, 5, 1, -1, 2, 0.3]]).double())
+    bent = motions.clone()
+    bent[..., :3, :3] *= 1.001
+    assert_close(nearest_rigid(bent), motions, atol=1e-12, rtol=0)
+    dice = torch.Generator().manual_seed(0)
+    bent[..., :3, :3] += 1e-3 * torch.randn(2, 3, 3, generator=dice, dtype=torch.float64)
+    mended = nearest_rigid(bent)
+    require_rigid(mended=mended)
+    away = (mended - bent)[..., :3, :3].norm(dim=(-2, -1))
+    assert (away <= (motions - bent)[..., :3, :3].norm(dim=(-2, -1))).all()
+    assert_close(mended[..., :3, 3], bent[..., :3, 3])
+
+
+def test_the_nearest_of_a_mirror_is_a_rotation_still():
+    mirror = torch.diag(torch.tensor([1.0, 1, -1, 1]).double())
+    assert_close(torch.linalg.det(nearest_rigid(mirror)[:3, :3]).item(), 1.0)

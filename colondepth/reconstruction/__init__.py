@@ -1,0 +1,1 @@
+"""From depth to the colon's wall: motion, surfaces, fusion, coverage, sizes."""
