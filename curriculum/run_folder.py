@@ -123,9 +123,9 @@ Files
   validation.jsonl        a line a validation: scores of each level on frames never trained on.
                           delta_1: share of pixels within a factor of 1.25; abs_rel; rmse_mm;
                           scaled_*: after one median scale a frame. Of the averaged weights.
-  weights.safetensors     the averaged weights where the mean over levels was best in the last
-                          stage that was judged; its metadata say which network, which step and
-                          which scores
+  weights.safetensors     the averaged weights of the last stage that was judged, from where they
+                          were best on its own levels; its metadata say which network, which step
+                          and which scores
   checkpoints/            the last two and the best: all that training needs to go on
 
   colondepth train {facts.network} --out THIS_FOLDER --resume

@@ -18,24 +18,26 @@ class Standing:
     stage: int = 0  # number of the stage that goes on, from 0
     stage_step: int = 0  # steps taken in it
     used: Mapping[str, int]  # batches that the stages before took from each source
-    best: float = inf  # over all levels, in this stage: a curriculum's first stages know one world
+    # Of the levels that the stage trains on, in this stage: what it was once good at is no reason to
+    # keep the weights from before it learnt what it is for.
+    best: float = inf
     best_step: int | None = None
-    stage_best: float = inf  # over the levels of the stage
-    stage_waited: int = 0  # validations since then
+    gain_from: float = inf  # what the next gain has to better
+    stage_waited: int = 0  # validations since the last gain
 
     def stepped(self) -> Self:
         """Return where a step leads."""
         return replace(self, step=self.step + 1, stage_step=self.stage_step + 1)
 
-    def judged(self, overall: float, *, in_stage: float) -> Self:
+    def judged(self, score: float) -> Self:
         """Return what a validation leaves behind."""
-        gained = isfinite(in_stage) and in_stage < self.stage_best * (1 - LEAST_GAIN)
-        better = isfinite(overall) and overall < self.best
+        better = isfinite(score) and score < self.best
+        gained = isfinite(score) and score < self.gain_from * (1 - LEAST_GAIN)
         return replace(
             self,
-            best=overall if better else self.best,
+            best=score if better else self.best,
             best_step=self.step if better else self.best_step,
-            stage_best=in_stage if gained else self.stage_best,
+            gain_from=score if gained else self.gain_from,
             stage_waited=0 if gained else self.stage_waited + 1,
         )
 
@@ -48,7 +50,7 @@ class Standing:
             stage_step=0,
             used=counts,
             best=inf,
-            stage_best=inf,
+            gain_from=inf,
             stage_waited=0,
         )
 
@@ -60,5 +62,5 @@ class Standing:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """Return what `table` gave."""
-        endless = {name: inf for name in ("best", "stage_best") if table[name] is None}
+        endless = {name: inf for name in ("best", "gain_from") if table[name] is None}
         return cls(**{**table, **endless})

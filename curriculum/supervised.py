@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +250,7 @@ class _Run:
         self.scores = self.fabric.broadcast(self.scores)
         before = self.standing.best_step
         own = [level for level, share in stage.levels.items() if share]
-        self.standing = self.standing.judged(self._mean(list(held)), in_stage=self._mean(own))
+        self.standing = self.standing.judged(self._mean(own or list(held)))
         step = self.standing.step
         judged = (f"{level}: {scores[self.judged_by]:.4g}" for level, scores in self.scores.items())
         log.validation({"step": step, "stage": stage.name, "scores": self.scores})
@@ -262,8 +261,6 @@ class _Run:
         return improved
 
     def _mean(self, levels: list[str]) -> float:
-        if not levels:
-            return inf
         try:
             values = [self.scores[level][self.judged_by] for level in levels]
         except KeyError as error:

@@ -167,12 +167,12 @@ def test_a_standing_comes_back_from_json():
     standing = Standing(step=7, stage=1, stage_step=2, used={"1": 5}, best_step=None)
     assert standing.best == inf
     assert Standing.from_table(json.loads(json.dumps(standing.table()))) == standing
-    judged = standing.judged(0.3, in_stage=0.4)
+    judged = standing.judged(0.3)
     assert Standing.from_table(json.loads(json.dumps(judged.table()))) == judged
 
 
 def test_a_validation_that_gives_no_number_is_no_gain():
-    standing = Standing(step=7, used={}).judged(nan, in_stage=nan)
+    standing = Standing(step=7, used={}).judged(nan)
     assert (standing.best, standing.best_step, standing.stage_waited) == (inf, None, 1)
 
 
