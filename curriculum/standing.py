@@ -18,8 +18,8 @@ class Standing:
     stage: int = 0  # number of the stage that goes on, from 0
     stage_step: int = 0  # steps taken in it
     used: Mapping[str, int]  # batches that the stages before took from each source
-    # Of the levels that the stage trains on, in this stage: what it was once good at is no reason to
-    # keep the weights from before it learnt what it is for.
+    # Of the levels that the stage trains on, in this stage: what a network was once good at is no
+    # reason to keep its weights from before it learnt what it is for.
     best: float = inf
     best_step: int | None = None
     gain_from: float = inf  # what the next gain has to better

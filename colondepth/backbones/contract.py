@@ -43,8 +43,8 @@ class SizeRule:
     multiple: int = 1
     least: tuple[int, int] = (1, 1)
     exact: tuple[int, int] | None = None  # (height, width), for networks of one size
-    # The longest side that a network was trained on: it takes larger images, but knows nothing of
-    # them, and `nearest` shrinks them.
+    # The longest side up to which a network sees better: it takes larger images, and `nearest`
+    # shrinks them.
     longest: int | None = None
 
     def require(self, name: str, height: int, width: int) -> None:
