@@ -342,7 +342,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path.write_bytes(b"old")
     with pytest.raises(DataError, match=r"ends in '\.vtp'; expected one of \.ply, \.obj, \.stl"):
         write_mesh(mesh, tmp_path / "mesh.vtp")
-    with pytest.raises(TypeError):  # after the vertices are written
+    with pytest.raises(DataError, match=r"faces of shape \(\d+, 2\), expected \(V, 3\)"):
         write_mesh(replace(mesh, faces=mesh.faces[:, :2]), path)
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["mesh.obj"]

@@ -5,19 +5,31 @@ y down, z forward). Triangles are counter-clockwise as seen from the lumen, so t
 point into it. What is not known of all vertices is None.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from colondepth.cameras import Camera
 from colondepth.errors import DataError
+from colondepth.geometry import unproject
 from colondepth.motion import require_rigid, transform
 from colondepth.shapes import (
     require_bool,
     require_finite,
     require_float,
+    require_precise,
     require_shapes,
 )
+
+# What a view's surface leaves out. A wall seen along itself and an edge with another wall behind it
+# look alike between two pixels; the angle tells them apart where pixels are small (a step of 15%
+# over 0.2 degrees is at 89 degrees), the step where they are so large that the angle cannot.
+JUMP = 0.15  # of the distance, between neighbouring pixels; `geometry` calls the same an edge
+JUMP_STD = 1.0  # standard deviations of a difference of two pixels that may be noise, not a step
+GRAZING_RAD = math.radians(80)  # there a pixel is stretched 6 times, and an error of depth with it
+MOST_LOG_STD = 0.3  # of log depth: the wall may be 1.8 times as far, which is on the next fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +62,8 @@ class Surface:
 
     def areas_mm2(self) -> Tensor:
         """Return the area of every triangle, (F,)."""
-        return _across(self.vertices_mm, self.faces).norm(dim=-1) / 2
+        doubled: Tensor = _across(self.vertices_mm, self.faces).norm(dim=-1)
+        return doubled / 2
 
     def normals(self) -> Tensor:
         """Return the unit normal of every triangle, into the lumen, (F, 3); 0 without an area."""
@@ -83,10 +96,145 @@ class Surface:
         )
 
 
+def view_surface(
+    view_image: Tensor | None,
+    depth_mm: Tensor,
+    camera: Camera,
+    *,
+    log_depth_std: Tensor | None = None,
+    valid: Tensor | None = None,
+    world_from_camera: Tensor | None = None,
+    jump: float = JUMP,
+    jump_std: float = JUMP_STD,
+    grazing_rad: float = GRAZING_RAD,
+    most_log_std: float = MOST_LOG_STD,
+) -> Surface:
+    """Make the surface that one view shows: every pixel's centre lifted to its depth.
+
+    The vertices are Z K^-1 m (Ruano et al. 2023), with the ray of any lens in the place of K^-1 m;
+    two triangles join each square of four pixels. Nothing is joined across a step in distance.
+
+    Args:
+        view_image: colours in [0, 1], shape (3, H, W), or None for a surface without.
+        depth_mm: z-depth, 0 where unknown, shape (1, H, W).
+        camera: of the view, without batch axes; any lens.
+        log_depth_std: standard deviation of log depth, shape (1, H, W).
+        valid: False where a pixel is not to be used, shape (1, H, W).
+        world_from_camera: where the camera stood, (4, 4); the surface stays in its frame by
+            default.
+        jump: the largest step between neighbours, as a share of the distance (of its logarithm).
+        jump_std: how many standard deviations of the two pixels' difference a step may be longer
+            for; both are added as squares. Without `log_depth_std` there is no such allowance.
+        grazing_rad: triangles are left out whose normal is as far as this from the line of sight.
+        most_log_std: pixels less sure than this are left out.
+
+    Returns:
+        The surface; it is empty if nothing is left. `seen` is 1 everywhere.
+    """
+    _require_limits(jump, jump_std, grazing_rad, most_log_std)
+    shape = "1 H W"
+    maps = {"depth_mm": (depth_mm, shape)}
+    if view_image is not None:
+        maps["view_image"] = (view_image, "3 H W")
+    if log_depth_std is not None:
+        maps["log_depth_std"] = (log_depth_std, shape)
+    if valid is not None:
+        maps["valid"] = (valid, shape)
+    require_shapes(**maps)
+    require_precise(depth_mm=depth_mm)
+    if valid is not None:
+        require_bool(valid=valid)
+    if camera.batch:
+        raise DataError(f"the camera is a batch {camera.batch}, expected the one of this view")
+    # In 64 bits, because near 90 degrees from the axis z is a small share of the distance.
+    points = unproject(depth_mm.double(), camera)  # (H, W, 3)
+    distance = points.norm(dim=-1)  # (H, W)
+    known = (depth_mm[0] > 0) & (distance > 0)
+    if valid is not None:
+        known &= valid[0]
+    std = None if log_depth_std is None else log_depth_std[0].to(points)
+    if std is not None:
+        known &= std <= most_log_std  # False for NaN
+        std = torch.where(known, std, 0)
+    faces = _joined(_steps(distance, known, std, jump=jump, jump_std=jump_std))  # (F, 3)
+    vertices = points.flatten(end_dim=-2)  # (HW, 3)
+    faces = _facing(vertices, faces, grazing_rad)
+    whole = Surface(
+        vertices_mm=vertices.float(),
+        faces=faces,
+        colours=None if view_image is None else view_image.flatten(start_dim=1).mT,
+        std_mm=None if std is None else (std * distance).flatten().float(),
+        seen=torch.ones(len(vertices), dtype=torch.int64, device=vertices.device),
+    )
+    surface = whole.kept(torch.ones(len(faces), dtype=torch.bool, device=faces.device))
+    return surface if world_from_camera is None else surface.moved(world_from_camera)
+
+
+def _steps(
+    distance: Tensor, known: Tensor, std: Tensor | None, *, jump: float, jump_std: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return how long the steps between neighbours are, in the longest that is joined.
+
+    Returns:
+        Steps along rows (H, W-1), down columns (H-1, W), and on the two diagonals of every square
+        (H-1, W-1), that from top left and that from top right; infinite where a pixel is unknown.
+    """
+    log = torch.where(known, distance, 1).log()
+
+    def step(one: tuple[slice, slice], other: tuple[slice, slice]) -> Tensor:
+        limit = torch.full_like(log[one], jump**2)
+        if std is not None:
+            limit = limit + jump_std**2 * (std[one].square() + std[other].square())
+        share = (log[one] - log[other]).abs() / limit.sqrt()
+        return torch.where(known[one] & known[other], share, torch.inf)
+
+    all_, but_last, but_first = slice(None), slice(None, -1), slice(1, None)
+    return (
+        step((all_, but_last), (all_, but_first)),
+        step((but_last, all_), (but_first, all_)),
+        step((but_last, but_last), (but_first, but_first)),
+        step((but_last, but_first), (but_first, but_last)),
+    )
+
+
+def _joined(steps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the triangles (F, 3) of pixels, counted along rows, that no step parts.
+
+    A square is cut along the diagonal with the shorter step, so that an edge between two walls
+    takes one triangle and not both.
+    """
+    across, down, falling, rising = steps
+    height, width = down.shape[0] + 1, across.shape[1] + 1
+    pixel = torch.arange(height * width, device=across.device).reshape(height, width)
+    a, b = pixel[:-1, :-1], pixel[:-1, 1:]  # top left, top right
+    c, d = pixel[1:, :-1], pixel[1:, 1:]
+    top, bottom, left, right = across[:-1], across[1:], down[:, :-1], down[:, 1:]
+    falls = falling <= rising
+    one = torch.where(falls[..., None], torch.stack([a, c, d], -1), torch.stack([a, c, b], -1))
+    two = torch.where(falls[..., None], torch.stack([a, d, b], -1), torch.stack([c, d, b], -1))
+    diagonal = torch.minimum(falling, rising)
+    one_step = torch.maximum(torch.where(falls, torch.maximum(left, bottom), 0), diagonal)
+    one_step = torch.maximum(one_step, torch.where(falls, 0, torch.maximum(left, top)))
+    two_step = torch.maximum(torch.where(falls, torch.maximum(right, top), 0), diagonal)
+    two_step = torch.maximum(two_step, torch.where(falls, 0, torch.maximum(right, bottom)))
+    return torch.cat([one[one_step <= 1], two[two_step <= 1]])
+
+
+def _facing(vertices: Tensor, faces: Tensor, grazing_rad: float) -> Tensor:
+    """Turn triangles towards the camera at 0, and leave out those that are seen edge-on."""
+    across = _across(vertices, faces)
+    sight = vertices[faces].mean(dim=1)
+    towards = -(across * sight).sum(dim=-1)
+    least = math.cos(grazing_rad) * across.norm(dim=-1) * sight.norm(dim=-1)
+    turned = torch.where((towards < 0)[:, None], faces.flip(-1), faces)
+    return turned[towards.abs() > least]
+
+
 def _across(vertices: Tensor, faces: Tensor) -> Tensor:
     """Return the normal of every triangle, as long as two areas, (F, 3)."""
     a, b, c = vertices[faces].unbind(dim=1)
-    return torch.linalg.cross(b - a, c - a)
+    across: Tensor = torch.linalg.cross(b - a, c - a)
+    return across
 
 
 def _require_whole(**tensors: Tensor) -> None:
@@ -103,4 +251,17 @@ def _require_corners(faces: Tensor, count: int) -> None:
         raise DataError(
             f"faces name vertices {int(faces.min())} to {int(faces.max())}, expected 0 to"
             f" {count - 1}: there are {count} vertices"
+        )
+
+
+def _require_limits(jump: float, jump_std: float, grazing_rad: float, most_log_std: float) -> None:
+    if not (jump > 0 and jump_std >= 0 and most_log_std > 0):
+        raise DataError(
+            f"jump {jump}, jump_std {jump_std} and most_log_std {most_log_std}: expected numbers"
+            " above 0 (jump_std: or 0); math.inf leaves nothing out"
+        )
+    if not 0 < grazing_rad <= math.pi / 2:
+        raise DataError(
+            f"grazing_rad is {grazing_rad}, expected above 0 and at most pi / 2, which leaves"
+            " nothing out; math.radians makes radians of degrees"
         )
