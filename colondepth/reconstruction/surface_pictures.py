@@ -87,7 +87,8 @@ def _look(plotter: Any, points: NDArray[np.float64], towards: NDArray[np.float64
 
 def _mesh(surface: Surface) -> "pyvista.PolyData":
     faces = surface.faces.cpu().numpy()
-    mesh = _pyvista().PolyData.from_regular_faces(surface.vertices_mm.detach().cpu().numpy(), faces)
+    points = surface.vertices_mm.detach().cpu().numpy()
+    mesh: pyvista.PolyData = _pyvista().PolyData.from_regular_faces(points, faces)
     if surface.colours is not None:
         colours = surface.colours.detach().cpu().clamp(0, 1).numpy()
         mesh["colours"] = np.rint(colours * 255).astype(np.uint8)
