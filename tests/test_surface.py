@@ -144,6 +144,14 @@ def test_a_step_is_cut_along_its_pixels_and_loses_no_vertex():
     assert len(view_surface(None, stepped(30.2), narrow()).faces) == 2 * 23 * 31
 
 
+def test_no_side_of_a_triangle_is_a_step_however_rough_the_depth():
+    depth_mm = 30 + 9 * torch.rand(1, 24, 32, generator=torch.Generator().manual_seed(0))
+    surface = view_surface(None, depth_mm, narrow(), grazing_rad=math.pi / 2)
+    log = surface.vertices_mm.norm(dim=-1).log()[surface.faces]  # (F, 3)
+    assert 0.1 < len(surface.faces) / (2 * 23 * 31) < 0.9
+    assert (log - log.roll(1, dims=-1)).abs().max() < 0.15 + 1e-5
+
+
 def test_a_step_that_may_be_noise_is_no_step():
     depth_mm = stepped(36.0)  # log step 0.18; with std 0.1 the limit is sqrt(0.15^2 + 2 * 0.1^2)
     std = torch.full_like(depth_mm, 0.1)

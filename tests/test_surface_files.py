@@ -236,6 +236,17 @@ def test_a_picture_shows_all_of_the_surface_in_its_colours():
     assert surface_picture(square, height=6, width=9, direction=(0, 1, 0)).shape == (6, 9, 3)
 
 
+def test_up_in_a_picture_is_up_for_the_camera():
+    corners = torch.tensor([[-5.0, -5, 0], [5, -5, 0], [5, 5, 0], [-5, 5, 0]])
+    bright = torch.tensor([1.0, 0.5, 0, 0])[:, None].expand(4, 3)  # top left, top right, the rest
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    square = Surface(vertices_mm=corners, faces=faces, colours=bright)
+    picture = surface_picture(square, height=60, width=60, direction=(0, 0, -1))[..., 0]
+    assert picture[8, 8] > 180
+    assert 100 < picture[8, 51] < 180
+    assert picture[51, 51] < 60
+
+
 def test_no_picture_is_made_of_nothing_or_from_nowhere(surface, monkeypatch):
     nothing = Surface(vertices_mm=torch.zeros(0, 3), faces=torch.zeros(0, 3, dtype=torch.int64))
     with pytest.raises(DataError, match="no triangle"):
