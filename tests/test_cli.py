@@ -44,6 +44,11 @@ COMMANDS = [
     ["trajectory", "convert"],
     ["evaluate"],
     ["evaluate", "trajectory"],
+    ["evaluate", "synthetic"],
+    ["evaluate", "etis"],
+    ["bench", "score"],
+    ["bench", "curriculum"],
+    ["compare"],
 ]
 
 
