@@ -22,7 +22,7 @@ app = typer.Typer(
 LayoutName = Literal["c3vd", "ruano"]  # Layout would import torch
 SMALLEST_SIDE = 16  # the exposure control of level 6 meters pictures of an eighth, 2 pixels or more
 LARGEST_SEED = 2**31 - 1  # what dice tell apart
-MESH_SUFFIXES = (".ply", ".obj", ".stl")  # what mesh_files writes
+MESH_SUFFIXES = (".ply", ".obj", ".stl", ".glb")  # what mesh_files writes
 
 LevelName = Annotated[str, typer.Option("--level", help="1 to 6, or randomised.")]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of all that is drawn.")]
@@ -152,7 +152,7 @@ def gallery(
 
 @app.command()
 def mesh(
-    output: Annotated[Path, typer.Option("--out", help="File: .ply, .obj or .stl.")],
+    output: Annotated[Path, typer.Option("--out", help="File: .ply, .obj, .stl or .glb.")],
     level: LevelName,
     seed: Seed = 1,
     clip: Annotated[int, typer.Option(min=0, help="Number of the clip whose colon it is.")] = 0,
