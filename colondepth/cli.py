@@ -99,7 +99,8 @@ def _root(
 def _usage(error: Any) -> str:
     place = error.ctx.command_path if getattr(error, "ctx", None) else "colondepth"
     message = " ".join(error.format_message().split())
-    return f"{message.removesuffix('.')}. See: {place} --help"
+    end = "" if message.endswith("?") else "."
+    return f"{message.removesuffix('.')}{end} See: {place} --help"
 
 
 def _fail(message: str) -> NoReturn:

@@ -27,6 +27,8 @@ from evaluation.summary import (
 )
 
 MAY_DIFFER = frozenset({"backbone", "weights_sha256", "commit"})
+ANSWERER = frozenset({"predicted maps"})  # settings that say who answered, not what was asked
+MOST_TOLD = 3  # differences in one message; those of another protocol are endless
 SIGNIFICANT = 0.05  # of a p-value that allows for how many there are
 
 
@@ -190,6 +192,11 @@ def _groups(summary: Summary) -> dict[str, str]:
 def _require_alike(
     a: Summary, b: Summary, *, groups_a: Mapping[str, str], groups_b: Mapping[str, str]
 ) -> None:
+    if a.made.protocol != b.made.protocol:
+        told = _differs("protocol", a.made.protocol, b.made.protocol)
+        raise DataError(
+            f"A and B cannot be compared, since they differ in {told}; evaluate both under one"
+        )
     differing = []
     for part in fields(Made):
         of_a, of_b = getattr(a.made, part.name), getattr(b.made, part.name)
@@ -200,7 +207,7 @@ def _require_alike(
             differing += [
                 _differs(f"setting {name!r}", of_a.get(name), of_b.get(name))
                 for name in names
-                if of_a.get(name) != of_b.get(name)
+                if of_a.get(name) != of_b.get(name) and name not in ANSWERER
             ]
         else:
             differing.append(_differs(part.name.replace("_", " "), of_a, of_b))
@@ -211,9 +218,11 @@ def _require_alike(
         if groups_a[clip] != groups_b[clip]:
             differing.append(_differs(f"group of clip {clip!r}", groups_a[clip], groups_b[clip]))
     if differing:
+        rest = len(differing) - MOST_TOLD
+        more = f" and {rest} more" if rest > 0 else ""
         raise DataError(
-            f"A and B cannot be compared, since they differ in {'; '.join(differing)}; evaluate"
-            " both under one protocol"
+            "A and B cannot be compared, since they differ in"
+            f" {'; '.join(differing[:MOST_TOLD])}{more}; evaluate both under one protocol"
         )
 
 

@@ -61,6 +61,7 @@ def etis(
         write_agreements,
         write_stability,
     )
+    from evaluation.etis_meanings import meanings_table
     from evaluation.etis_ordinal import read_pairs, require_frames
     from evaluation.etis_pictures import write_picture
     from evaluation.etis_stability import Stability
@@ -83,6 +84,7 @@ def etis(
     run, calibrated = EtisRun(), True
     frames: list[FrameScore] = []
     moved: list[tuple[str, Stability]] = []
+    drawn: dict[str, Path] = {}
     every = max(1, -(-len(names) // pictures)) if pictures else 0
     with progress() as bar:
         task = bar.add_task("Measuring", total=len(names))
@@ -97,6 +99,7 @@ def etis(
             calibrated &= measured.view["camera"].calibrated
             if every and len(frames) % every == 0:
                 place = folder / "pictures" / measured.clip.replace("/", "_")
+                drawn[f"{measured.clip}, {measured.frame}"] = place / f"{measured.frame}.png"
                 write_picture(measured, place / f"{measured.frame}.png")
             frames.append(FrameScore(clip, measured.frame, measured.scores))
             if measured.stability is not None:
@@ -113,7 +116,8 @@ def etis(
         calibrated=calibrated,
         groups=groups,
     )
-    write_report(folder, summary, frames, exclusions, ())
+    meanings = meanings_table()
+    write_report(folder, summary, frames, exclusions, (), pictures=drawn, meanings=meanings)
     write_agreements(folder, run)
     write_stability(folder, moved)
     if as_json:

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
+from evaluation.ordinal_agreement import PointPairs, ordinal_errors
 
 COLUMNS = ("frame", "first_u", "first_v", "second_u", "second_v", "nearer")
 SAME = 0.03  # relative difference of depth up to which two points count as equally far
@@ -36,6 +38,9 @@ class Nearer(StrEnum):
     FIRST = "first"
     SECOND = "second"
     SAME = "same"
+
+
+_ORDER = {Nearer.FIRST: -1, Nearer.SECOND: 1, Nearer.SAME: 0}  # as `PointPairs` has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,24 +102,30 @@ def disagreement(
     require_shapes(depth_mm=(depth_mm, "1 H W"))
     if not pairs:
         return float("nan"), 0
-    wrong = 0
-    for pair in pairs:
-        first, second = (_depth_at(depth_mm, point, size) for point in (pair.first, pair.second))
-        if min(first, second) <= 0:
-            wrong += 1
-        elif max(first, second) <= min(first, second) * (1 + SAME):
-            wrong += pair.nearer is not Nearer.SAME
-        else:
-            wrong += pair.nearer is not (Nearer.FIRST if first < second else Nearer.SECOND)
-    return wrong / len(pairs), len(pairs)
-
-
-def _depth_at(depth_mm: Tensor, point: tuple[float, float], size: tuple[int, int]) -> float:
-    """Return depth at the nearest pixel to one of an image of another size."""
-    (u, v), (height, width) = point, size
-    if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
-        raise DataError(f"the point ({u:g}, {v:g}) is outside of an image of {height}x{width}")
-    rows, columns = depth_mm.shape[-2:]
-    row = min(rows - 1, int((v + 0.5) * rows / height))
-    column = min(columns - 1, int((u + 0.5) * columns / width))
-    return float(depth_mm[0, row, column])
+    (height, width), (rows, columns) = size, depth_mm.shape[-2:]
+    outside = [
+        point
+        for pair in pairs
+        for point in (pair.first, pair.second)
+        if not (-0.5 <= point[0] <= width - 0.5 and -0.5 <= point[1] <= height - 0.5)
+    ]
+    if outside:
+        raise DataError(
+            f"the point ({outside[0][0]:g}, {outside[0][1]:g}) is outside of an image of"
+            f" {height}x{width}"
+        )
+    points = torch.tensor([(pair.first, pair.second) for pair in pairs], dtype=torch.float64)
+    stretch = points.new_tensor([columns / width, rows / height])
+    placed = (points + 0.5) * stretch - 0.5  # (N, 2, 2)
+    errors = ordinal_errors(
+        depth_mm,
+        PointPairs(
+            first_px=placed[:, 0],
+            second_px=placed[:, 1],
+            order=torch.tensor([_ORDER[pair.nearer] for pair in pairs]),
+            weight=torch.ones(len(pairs), dtype=torch.float64),
+        ),
+        equal_within=SAME,
+    )
+    answered = errors["ordinal_answered"]
+    return 1 - (answered * (1 - errors["whdr"]) if answered else 0.0), len(pairs)

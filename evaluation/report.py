@@ -6,13 +6,14 @@ tables/NAME.md, NAME.tex    the tables of the page, for a paper (LaTeX with book
 figures/NAME.svg, .png      its pictures, for a paper
 """
 
-from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 from colondepth.atomic import written_whole
+from colondepth.pages import figure, inlined, write_page
 from evaluation.evidence import Evidence, WorstFrame
 from evaluation.published import published_under
 from evaluation.report_figures import (
@@ -25,6 +26,7 @@ from evaluation.report_figures import (
     draw_worst,
 )
 from evaluation.report_tables import (
+    WIDE,
     Table,
     as_html,
     as_latex,
@@ -32,8 +34,10 @@ from evaluation.report_tables import (
     clips_table,
     exclusions_table,
     figures_table,
+    fitting,
     label_tables,
     made_table,
+    made_words,
     number,
     published_table,
 )
@@ -42,8 +46,7 @@ from evaluation.summary import Exclusion, FrameScore, Summary, write_summary
 __all__ = ["WorstFrame", "write_report"]
 
 MOST_LISTED = 200  # excluded frames on the page; all of them are in excluded.csv
-_WIDE = 9  # columns; a table with more is printed across the page
-_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+_LISTED = 12  # pictures on the page; all of them are in their folder
 
 
 def write_report(
@@ -54,6 +57,8 @@ def write_report(
     worst: Sequence[WorstFrame],
     *,
     evidence: Evidence | None = None,
+    pictures: Mapping[str, Path] = MappingProxyType({}),
+    meanings: Table | None = None,
 ) -> Path:
     """Write the whole folder of an evaluation and return the path of its page.
 
@@ -64,6 +69,8 @@ def write_report(
         exclusions: what was not.
         worst: frames to show, the worst first.
         evidence: histograms, errors by depth and calibration, if they were gathered.
+        pictures: words under each, and its file.
+        meanings: what the scores can tell and what not, where that needs to be said.
     """
     write_summary(folder, summary, frames, exclusions)
     others = published_table(summary, published_under(summary.made.protocol))
@@ -72,22 +79,24 @@ def write_report(
             with written_whole(folder / "tables" / f"{name}{suffix}") as path:
                 path.write_text(written, encoding="utf-8")
     sections = [
-        _section(made_table(summary)),
         _section(figures_table(summary)),
+        _section(meanings) if meanings else "",
         _section(others) if others else "",
         _spread(folder, summary, frames),
         *map(_section, label_tables(summary)),
         _section(clips_table(summary)),
         _counted(folder, summary, evidence) if evidence else "",
         _worst(folder, summary, worst),
+        _listed(pictures),
         _excluded(summary, exclusions),
+        _section(made_table(summary)),
     ]
-    page = _PAGE.format(
-        title=escape(f"{summary.made.backbone}, evaluated by {summary.made.protocol}"),
+    write_page(
+        folder / "report.html",
+        title=f"{summary.made.backbone}, evaluated by {summary.made.protocol}",
+        lead=escape(made_words(summary)),
         body="".join(sections),
     )
-    with written_whole(folder / "report.html") as path:
-        path.write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 
@@ -95,11 +104,13 @@ def _for_papers(summary: Summary, others: Table | None) -> dict[str, Table]:
     tables = {"figures": figures_table(summary), "clips": clips_table(summary)}
     # Numbered, since a label may be any word and not every word is the name of a file.
     tables |= {f"by_label_{n}": table for n, table in enumerate(label_tables(summary), start=1)}
-    return tables | ({"published": others} if others else {})
+    tables |= {"published": others} if others else {}
+    return {name: fitting(table) for name, table in tables.items()}
 
 
 def _section(table: Table) -> str:
-    wide = " class=wide" if len(table.head) > _WIDE else ""
+    table = fitting(table)
+    wide = " class=wide" if len(table.head) > WIDE else ""
     return f"<section{wide}><h2>{escape(table.title)}</h2>{as_html(table)}</section>"
 
 
@@ -114,7 +125,7 @@ def _spread(folder: Path, summary: Summary, frames: Sequence[FrameScore]) -> str
         f"Each frame's score, clip by clip, the worst clip by {names[0]} on top.{some} A short"
         " line is the mean of a clip, the dashed line the figure of the table above."
     )
-    return f"<section><h2>Spread over frames</h2>{_picture(path, words)}</section>"
+    return f"<section><h2>Spread over frames</h2>{figure(inlined(path), words)}</section>"
 
 
 def _counted(folder: Path, summary: Summary, evidence: Evidence) -> str:
@@ -153,7 +164,7 @@ def _counted(folder: Path, summary: Summary, evidence: Evidence) -> str:
     parts = []
     for name, draw, words in drawn:
         draw(folder / "figures" / name, evidence)
-        parts.append(_picture(folder / "figures" / name, words))
+        parts.append(figure(inlined(folder / "figures" / name), words))
     return f"<section><h2>Pixels</h2>{''.join(parts)}</section>"
 
 
@@ -167,13 +178,24 @@ def _worst(folder: Path, summary: Summary, worst: Sequence[WorstFrame]) -> str:
             f"{place}. Clip {frame.clip}, frame {frame.frame}: {frame.quantity}"
             f" {number(frame.score)}; {known}. Aligned: {summary.made.alignment}."
         )
-        parts.append(_picture(path, words))
-    shown = "".join(parts) or "<p>None to show.</p>"
+        parts.append(figure(inlined(path), words))
+    if not parts:
+        return ""
     row = (
         "From left to right: the image, true depth, the estimate in the same colours (mm), and the"
         f" relative error up to {LARGEST_ERROR:g}. What was not scored is blank."
     )
-    return f"<section class=wide><h2>Worst frames</h2><p class=note>{row}</p>{shown}</section>"
+    return f"<section><h2>Worst frames</h2><p class=note>{row}</p>{''.join(parts)}</section>"
+
+
+def _listed(pictures: Mapping[str, Path]) -> str:
+    if not pictures:
+        return ""
+    shown = list(pictures.items())[:_LISTED]
+    rest = len(pictures) - len(shown)
+    more = f"<p class=note>And {rest} more, in the folder pictures.</p>" if rest else ""
+    drawn = "".join(figure(inlined(path), words) for words, path in shown)
+    return f"<section><h2>Images</h2>{drawn}{more}</section>"
 
 
 def _excluded(summary: Summary, exclusions: Sequence[Exclusion]) -> str:
@@ -187,50 +209,3 @@ def _excluded(summary: Summary, exclusions: Sequence[Exclusion]) -> str:
     rest = len(exclusions) - MOST_LISTED
     more = f"<p class=note>And {rest} more, in excluded.csv.</p>" if rest > 0 else ""
     return f"<section><h2>Excluded frames</h2><ul>{reasons}</ul>{as_html(listed)}{more}</section>"
-
-
-def _picture(path: Path, words: str) -> str:
-    data = b64encode(path.read_bytes()).decode("ascii")
-    kind, safe = _TYPES[path.suffix], escape(words)
-    return (
-        f'<figure><img src="data:{kind};base64,{data}" alt="{safe}">'
-        f"<figcaption>{safe}</figcaption></figure>"
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<style>
-@page {{ size: A4; margin: 16mm 14mm; }}
-@page wide {{ size: A4 landscape; margin: 12mm; }}
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
-        padding: 0 1rem; color: #222; background: #fff; }}
-h1 {{ margin: 0 0 .3rem; }} h2 {{ margin: 2rem 0 .5rem; }}
-.warn {{ border-left: 5px solid #e69f00; padding: .3rem .8rem; background: #fff8e8; }}
-.note, figcaption {{ color: #555; font-size: .87em; max-width: 50rem; margin: .3rem 0; }}
-table {{ border-collapse: collapse; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
-thead {{ border-bottom: 1px solid #222; display: table-header-group; }}
-th, td {{ text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0;
-          max-width: 26rem; overflow-wrap: break-word; }}
-td:first-child, th {{ font-weight: 600; }}
-.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-tbody tr:nth-child(even) {{ background: #f6f6f6; }}
-.wide table {{ font-size: .78em; }} .wide td, .wide th {{ padding-right: .5rem; }}
-section {{ overflow-x: auto; }}
-figure {{ margin: 1rem 0; }} img {{ width: 100%; height: auto; display: block; }}
-img[src^="data:image/svg"] {{ max-width: 780px; }}
-@media print {{
-  body {{ font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }}
-  h2 {{ break-after: avoid; }} figure, tr {{ break-inside: avoid; }}
-  section {{ overflow: visible; }} .wide {{ page: wide; }}
-  * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
-}}
-</style></head><body>
-<h1>{title}</h1>
-<p class="warn">Research software, not for diagnosis.</p>
-{body}
-</body></html>
-"""

@@ -14,6 +14,8 @@ from evaluation.statistics import Average, Interval, fewest_groups
 from evaluation.summary import Exclusion, Summary
 
 DIGITS = 3  # of a figure; the fourth is noise with the number of clips that the field has
+WIDE = 9  # columns; a table with more is printed across the page
+FEW_ROWS = 5
 _AVERAGED = {Average.MACRO: "over {}s", Average.MICRO: "over frames"}
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -175,6 +177,30 @@ def made_table(summary: Summary) -> Table:
     )
 
 
+def made_words(summary: Summary) -> str:
+    """Return how the figures were made, in a line: what must stand beside any of them."""
+    made = summary.made
+    cap = "" if made.cap_mm is None else f", up to {made.cap_mm:g} mm"
+    frames = f"{summary.frames} frame{'' if summary.frames == 1 else 's'} of {made.dataset}"
+    return (
+        f"{frames}; {made.mask}{cap}; alignment {made.alignment}; {made.average} average."
+        " The rest is at the end, under How this was made."
+    )
+
+
+def fitting(table: Table) -> Table:
+    """Return a table of many columns and few rows with its rows as columns; others as they are."""
+    if not (len(table.head) > WIDE and 0 < len(table.rows) <= FEW_ROWS):
+        return table
+    columns = list(zip(*table.rows, strict=True))
+    return Table(
+        title=table.title,
+        head=(table.head[0], *columns[0]),
+        rows=tuple((name, *cells) for name, cells in zip(table.head[1:], columns[1:], strict=True)),
+        notes=table.notes,
+    )
+
+
 def as_markdown(table: Table) -> str:
     """Return a table as GitHub, GitLab and pandoc read it."""
     rule = ["---" if text else "---:" for text in table.are_texts]
@@ -184,20 +210,22 @@ def as_markdown(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """Return a table for a paper that loads booktabs."""
+    """Return a table for a paper that loads booktabs and graphicx."""
     notes = "".join(f" {latex(note)}" for note in table.notes)
     columns = "".join("l" if text else "r" for text in table.are_texts)
     lines = [
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{latex(table.title)}.{notes}}}",
+        # As wide as it is, or as the column of the paper where that is narrower.
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         f"  \\begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         f"    {' & '.join(map(latex, table.head))} \\\\",
         r"    \midrule",
         *(f"    {' & '.join(map(latex, row))} \\\\" for row in table.rows),
         r"    \bottomrule",
-        r"  \end{tabular}",
+        r"  \end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

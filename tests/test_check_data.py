@@ -211,7 +211,8 @@ def test_a_sound_dataset_passes_and_its_report_stands_alone(dataset, tmp_path):
     assert result.exit_code == 0, result.output
     assert "agree as read" in result.output
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
     assert "not for diagnosis" in page
     answer = json.loads((tmp_path / "report" / "report.json").read_text())
     assert answer["clips"][0]["reads_as"] == "as read"

@@ -131,7 +131,8 @@ def test_runs_made_otherwise_are_refused_in_one_line_that_says_why(tmp_path, oth
 
 
 def test_networks_weights_and_commits_may_differ(tmp_path):
-    other = replace(MADE, backbone="predictions", weights_sha256="", commit="")
+    settings = {**MADE.settings, "predicted maps": "depth, 0.01 mm a unit"}
+    other = replace(MADE, backbone="predictions", weights_sha256="", commit="", settings=settings)
     found = compare(write(tmp_path / "a"), write(tmp_path / "b", made=other))
     assert "B is predictions, scored by commit not known" in comparison_table(found).notes[0]
 

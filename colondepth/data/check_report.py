@@ -15,6 +15,7 @@ from colondepth.atomic import written_whole
 from colondepth.data.checking import ClipCheck, Finding, Weight
 from colondepth.data.conventions import Verdict, disagreement_map
 from colondepth.masks import find_aperture
+from colondepth.pages import facts, figure, write_page
 from colondepth.pictures import Panel, image_panel, mask_panel, values_panel, write_row
 from colondepth.views import Clip
 
@@ -42,14 +43,12 @@ def write_report(
         if panels:
             write_row(panels, folder / "pictures" / picture)
         parts.append(_clip_part(check, f"pictures/{picture}" if panels else None))
-    page = _PAGE.format(
-        name=escape(name),
-        version=version("colondepth"),
-        findings=_listed(findings) or "<p>Nothing.",
-        clips="".join(parts),
+    write_page(
+        folder / "report.html",
+        title="check-data",
+        lead=f"{escape(name)}, examined by colondepth {version('colondepth')}.",
+        body=f"<h2>The dataset</h2>{_listed(findings) or '<p>Nothing.'}{''.join(parts)}",
     )
-    with written_whole(folder / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
     with written_whole(folder / "report.json") as temporary:
         temporary.write_text(json.dumps(summary(name, findings, checks), indent=2) + "\n")
 
@@ -129,9 +128,8 @@ def _clip_part(check: ClipCheck, picture: str | None) -> str:
             f" in steps of {tally.step_mm:.2g} mm,"
             f" {tally.unknown / tally.pixels:.1%} unknown, in {tally.with_depth} frames"
         )
-    table = "".join(f"<tr><td>{escape(k)}<td>{escape(v)}" for k, v in rows.items())
-    shown = f'<img src="{picture}" alt="{escape(check.name)}">' if picture else ""
-    return f"<h2>{escape(check.name)}</h2>{_listed(check.findings)}<table>{table}</table>{shown}"
+    shown = figure(picture, check.name) if picture else ""
+    return f"<h2>{escape(check.name)}</h2>{_listed(check.findings)}{facts(rows)}{shown}"
 
 
 def _listed(findings: Sequence[Finding]) -> str:
@@ -141,27 +139,4 @@ def _listed(findings: Sequence[Finding]) -> str:
         cure = f" <em>{escape(finding.cure)}.</em>" if finding.cure else ""
         where, words = escape(finding.where), escape(finding.words)
         items.append(f'<li class="{finding.weight}"><b>{where}</b>: {words}.{cure}')
-    return f"<ul>{''.join(items)}</ul>" if items else ""
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>check-data: {name}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1400px; margin: 2rem auto;
-        padding: 0 1rem; color: #222; background: #fff; }}
-img {{ width: 100%; height: auto; }} h1 {{ margin-bottom: 0; }} h2 {{ margin: 2.2rem 0 .3rem; }}
-ul {{ list-style: none; padding: 0; max-width: 60rem; }}
-li {{ border-left: 5px solid #999; padding: .2rem .8rem; margin: .3rem 0; background: #f6f6f6; }}
-li.bad {{ border-color: #d55e00; background: #fdf1ea; }}
-li.note {{ border-color: #e69f00; background: #fff8e8; }}
-li.fine {{ border-color: #009e73; background: #eaf7f2; }}
-td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top; }}
-</style></head><body>
-<h1>check-data</h1>
-<p>{name}, examined by colondepth {version}. Research software, not for diagnosis.</p>
-<h2>The dataset</h2>
-{findings}
-{clips}
-</body></html>
-"""
+    return f"<ul class=findings>{''.join(items)}</ul>" if items else ""
