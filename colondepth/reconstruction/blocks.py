@@ -1,8 +1,8 @@
 """Voxels in blocks of 8x8x8 that exist where something was put, and nowhere else.
 
-A voxel is a point of the grid: voxel (i, j, k) lies at (i, j, k) * voxel_mm. The block of a voxel is
-its numbers divided by 8, rounded down. Blocks are found by a key, 21 bits for each axis, in a
-sorted list; memory grows with the number of blocks and with no box around them.
+A voxel is a point of the grid: voxel (i, j, k) lies at (i, j, k) * voxel_mm. Its block is that
+divided by 8, rounded down. Blocks are found by a key, 21 bits for each axis, in a sorted list;
+memory grows with the number of blocks and with no box around them.
 """
 
 from collections.abc import Mapping

@@ -245,11 +245,12 @@ class Fusion:
         signed = ((own - point) * normal).sum(dim=-1)
         along = away - own.norm(dim=-1)  # in front of the wall, along the ray
         near = inside & (signed > -truncation) & (along > -_BEHIND * truncation)
+        near &= (along > 0) | (signed < truncation)  # behind a wall nothing is known to be free
         fading = (1 + signed / truncation).clamp(0, 1)
         weight = weight * near * fading
         widest = WIDEST_TRUNCATION_VOXELS * self.voxel_mm
         on_wall = (weight > 0) & (signed < truncation)
-        signed = torch.where(along > 0, signed, signed.clamp(max=0)).clamp(max=widest)
+        signed = signed.clamp(max=widest)
         values = self._blocks.values("voxels")
         old = values[slots].flatten(end_dim=-2)  # (N 512, 7)
         total = old[:, 1] + weight
