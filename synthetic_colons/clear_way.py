@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from colondepth.centre_line import NODE_STEP_MM, CentreLine
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
-from synthetic_colons.centre_line import NODE_STEP_MM, CentreLine
 from synthetic_colons.colon import Colon
 from synthetic_colons.field import Triple, free_mm, locate
 from synthetic_colons.wall_tables import ROW_MM

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from colondepth.centre_line import CentreLine
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
 from synthetic_colons.anatomy import SEGMENTS, AnatomyRanges, ColonDraw, PolypDraw
-from synthetic_colons.centre_line import CentreLine
 from synthetic_colons.field import (
     Place,
     Triple,

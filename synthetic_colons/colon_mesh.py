@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from colondepth.centre_line import NODE_STEP_MM
 from colondepth.errors import DataError
 from synthetic_colons.anatomy import SEGMENTS
-from synthetic_colons.centre_line import NODE_STEP_MM
 from synthetic_colons.colon import Colon
 from synthetic_colons.field import from_stalk_mm
 from synthetic_colons.mesh_columns import (

@@ -19,9 +19,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from colondepth.centre_line import CentreLine
 from colondepth.errors import DataError
 from synthetic_colons.anatomy import SEGMENTS, ColonDraw
-from synthetic_colons.centre_line import CentreLine
 from synthetic_colons.colon import Colon
 from synthetic_colons.colon_mesh import colon_mesh
 from synthetic_colons.ct_distance import distance, sampled

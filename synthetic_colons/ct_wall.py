@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from synthetic_colons.centre_line import CentreLine, centre_line, sharpest_bends
+from colondepth.centre_line import CentreLine, centre_line, sharpest_bends
 from synthetic_colons.ct_line import frames, spread_evenly
 from synthetic_colons.ct_sections import Floats, Sections
 from synthetic_colons.field import CAP_BLEND_MM

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from synthetic_colons.centre_line import NODE_NUMBERS, NODE_STEP_MM
+from colondepth.centre_line import NODE_NUMBERS, NODE_STEP_MM
 from synthetic_colons.wall_tables import (
     BEND_REACHES_MM,
     BEND_SLOT,

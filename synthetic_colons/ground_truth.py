@@ -17,6 +17,7 @@ from colondepth.cameras.fisheye import Fisheye
 from colondepth.cameras.lens import Lens
 from colondepth.cameras.pinhole import Pinhole
 from colondepth.motion import relative
+from colondepth.reconstruction.visibility import SEEN_COSINE, SEEN_MM
 from colondepth.shapes import require_shapes
 from synthetic_colons.colon import Colon
 from synthetic_colons.field import take
@@ -27,9 +28,6 @@ from synthetic_colons.renderer import Rendering
 OCCLUSION_TOLERANCE = 0.04
 COVERAGE_MM = 1.0  # rows of the map of what was seen
 COVERAGE_COLUMNS = 128
-# Seen from flatter than this, or farther off, a wall has not been looked at (Leifman 2023 asks
-# experts; this is a light's cosine and the depth of field that scopes are sold with).
-SEEN_COSINE, SEEN_MM = 0.1, 100.0
 
 
 def flow(

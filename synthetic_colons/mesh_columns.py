@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from synthetic_colons.centre_line import CentreLine
+from colondepth.centre_line import CentreLine
 from synthetic_colons.colon import Colon
 from synthetic_colons.field import CAP_BLEND_MM, CAP_BOWL_MM, Place, values_along, wall_at
 from synthetic_colons.wall_tables import FAR_POLYP, WallTables

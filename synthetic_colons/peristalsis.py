@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from colondepth.centre_line import NODE_STEP_MM, CentreLine
 from colondepth.errors import DataError
 from colondepth.shapes import require_shapes
-from synthetic_colons.centre_line import NODE_STEP_MM, CentreLine
 from synthetic_colons.clinic_settings import BREATHING_MOST, ClinicDraw
 from synthetic_colons.colon import Colon
 from synthetic_colons.renderer import Rendering

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from synthetic_colons.centre_line import NODE_STEP_MM
+from colondepth.centre_line import NODE_STEP_MM
 from synthetic_colons.charts import END_FROM_MM, end_texel, head_texel
 from synthetic_colons.field import (
     CAP_BOWL_MM,

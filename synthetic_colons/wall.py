@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from colondepth.centre_line import CentreLine, centre_line, sharpest_bends
 from synthetic_colons.anatomy import (
     AnatomyRanges,
     ColonDraw,
@@ -16,7 +17,6 @@ from synthetic_colons.anatomy import (
     PolypKind,
     lie,
 )
-from synthetic_colons.centre_line import CentreLine, centre_line, sharpest_bends
 from synthetic_colons.noise import wall_noise
 from synthetic_colons.wall_tables import COLUMNS, POLYP_NUMBERS, ROW_MM, rows_of
 

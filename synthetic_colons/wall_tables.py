@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from synthetic_colons.centre_line import NODE_STEP_MM, CentreLine
+from colondepth.centre_line import NODE_STEP_MM, CentreLine
 
 ROW_MM = 0.5
 COLUMNS = 256  # 0.6 mm apart in a lumen of 25 mm: finer than any fold

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from synthetic_colons.centre_line import CentreLine, centre_line, sharpest_bends
+from colondepth.centre_line import CentreLine, centre_line, sharpest_bends
 
 
 def bent(length_mm: float = 640.0) -> CentreLine:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from colondepth.centre_line import centre_line
 from colondepth.errors import DataError
 from synthetic_colons import marching
 from synthetic_colons.anatomy import ColonDraw, Folds, PolypDraw, PolypKind
 from synthetic_colons.anatomy_draws import draw_colon
-from synthetic_colons.centre_line import centre_line
 from synthetic_colons.colon import Colon, build_colon
 from synthetic_colons.colon_mesh import ColonMesh, colon_mesh
 from synthetic_colons.mesh_columns import ground

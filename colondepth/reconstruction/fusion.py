@@ -26,6 +26,7 @@ from colondepth.motion import inverse, require_rigid, transform
 from colondepth.reconstruction.block_surface import blocks_surface
 from colondepth.reconstruction.blocks import SIDE, Blocks
 from colondepth.reconstruction.surface import MOST_LOG_STD, Surface
+from colondepth.reconstruction.visibility import SEEN_COSINE
 from colondepth.shapes import require_bool, require_precise, require_shapes
 
 VOXEL_MM = 1.0
@@ -33,7 +34,6 @@ TRUNCATION_VOXELS = 3.0  # a fold is 3 to 6 mm thick, and both of its sides must
 WIDEST_TRUNCATION_VOXELS = 6.0  # of an unsure pixel: frames that disagree must still overlap
 STD_IF_UNKNOWN = 0.02  # of log depth: near views weigh more than far ones, as with a network
 LEAST_STD_VOXELS = 0.25  # no voxel is surer than the grid can say
-LEAST_COSINE = 0.1  # beyond 84 degrees a pixel covers ten times its width: nothing is learnt
 FARTHEST_MM = 120.0  # beyond, a pixel of a colonoscope is wider than a voxel, and light is gone
 _BEHIND = 2.0  # truncations along the ray: what is farther behind a pixel is not of its wall
 _AT_ONCE = 512  # blocks whose voxels are worked on together: they stay in the cache
@@ -98,7 +98,7 @@ class Fusion:
             if log_depth_std is None
             else log_depth_std[0].to(distance)
         )
-        usable = (depth[0] > 0) & (cosine > LEAST_COSINE) & (distance < self.farthest_mm)
+        usable = (depth[0] > 0) & (cosine > SEEN_COSINE) & (distance < self.farthest_mm)
         usable &= log_std <= MOST_LOG_STD  # False for NaN
         if valid is not None:
             usable &= valid[0].to(self._device)

@@ -17,6 +17,9 @@ from colondepth.motion import inverse, require_rigid, transform
 from colondepth.reconstruction.surface import Surface
 from colondepth.shapes import require_bool, require_shapes
 
+# Seen from flatter than this, or farther off, a wall has not been looked at (Leifman 2023 asks
+# experts; this is a light's cosine and the depth of field that scopes are sold with).
+SEEN_COSINE, SEEN_MM = 0.1, 100.0
 # Before a triangle's middle another one may come by so much and still be the same wall: rounding
 # of rays in 32 bits at the far end of a colon.
 _TOUCHING_MM, _TOUCHING_SHARE = 0.02, 2e-4

@@ -1,10 +1,10 @@
 """The line through the middle of a colon, and a frame that travels along it without twisting.
 
-World: right-handed, millimetres. Arc length s runs from the rectum (0) to the caecum. At every
-node, `step_mm` apart, the line has a place P, a unit tangent T, a curvature vector K and a
-rotation-minimising normal U (Wang, Juttler, Zheng and Liu 2008). Between nodes it is its own second
-order: c(s) = P + d T + d^2 K / 2 with d = s - s_node, at most half a step. What that leaves out,
-K' d^3 / 6, is 1e-4 mm at the sharpest bend.
+World: right-handed, millimetres. Arc length s runs from the first node (in a drawn colon from the
+rectum to the caecum). At every node, `NODE_STEP_MM` apart, the line has a place P, a unit tangent
+T, a curvature vector K and a rotation-minimising normal U (Wang, Juttler, Zheng and Liu 2008).
+Between nodes it is its own second order: c(s) = P + d T + d^2 K / 2 with d = s - s_node, at most
+half a step. What that leaves out, K' d^3 / 6, is 1e-4 mm at the sharpest bend.
 
 Wall coordinates of a point: s of the nearest place on the line, the angle around it from U towards
 T x U, and the distance from it. They are unique where the distance is below the bend's radius.
