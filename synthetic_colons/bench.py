@@ -18,10 +18,11 @@ import torch
 
 from colondepth.errors import DataError
 from colondepth.machine import load, peak_memory_mb
+from colondepth.reconstruction.visibility import SEEN_MM
 from synthetic_colons.bench_rivals import embree_ms, vtk_ms
 from synthetic_colons.clips import SyntheticClip
 from synthetic_colons.colon_mesh import colon_mesh
-from synthetic_colons.ground_truth import SEEN_MM, Coverage, facing
+from synthetic_colons.ground_truth import Coverage, facing
 from synthetic_colons.kernels import can_compile
 from synthetic_colons.provenance import made_with
 

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from colondepth.errors import DataError
+from colondepth.reconstruction.visibility import SEEN_COSINE, SEEN_MM
 from synthetic_colons.clips import Frame, SyntheticClip
 from synthetic_colons.draw_json import to_json
 from synthetic_colons.ground_truth import (
     COVERAGE_COLUMNS,
     COVERAGE_MM,
-    SEEN_COSINE,
-    SEEN_MM,
     Coverage,
     facing,
 )

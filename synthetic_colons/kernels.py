@@ -216,19 +216,24 @@ def _machine() -> tuple[str, ...]:
 
 @cache
 def _sources(module: str) -> str:
-    """Return a digest of a module of this package and of all those that it stands on."""
-    folder, found, left = Path(__file__).parent, {}, [module, "kernels", "kernel_samples"]
+    """Return a digest of a module of this package and of all those of ours that it stands on."""
+    root = Path(__file__).parent.parent
+    samples = f"{_PACKAGE}.kernel_samples"
+    found: dict[str, bytes] = {}
+    left = [f"{_PACKAGE}.{module}", f"{_PACKAGE}.kernels", samples]
     while left:
         name = left.pop()
-        path = folder.joinpath(*name.split(".")).with_suffix(".py")
+        path = root.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if name in found or not path.is_file():
             continue
         found[name] = path.read_bytes()
-        if name == "kernel_samples":
+        if name == samples:
             continue  # it makes examples; what it imports is no part of a kernel
         for node in ast.walk(ast.parse(found[name])):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
-                left.append(str(node.module).removeprefix(f"{_PACKAGE}."))
+            source = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            if source.startswith((f"{_PACKAGE}.", "colondepth.")):
+                left.append(source)
     whole = hashlib.sha256()
     for name in sorted(found):
         whole.update(found[name])

@@ -87,7 +87,7 @@ def slab(
     across = (torch.arange(-half, half + 1, dtype=torch.float64) + _OFF_CENTRE) * step_mm
     volume = _sampled(rows, across, own)
     volume[volume == 0] = -ON_SURFACE_MM  # a vertex on a point of the grid would be several
-    found, triangles, _, _ = marching_cubes(volume, 0.0)  # type: ignore[no-untyped-call]
+    found, triangles, _, _ = marching_cubes(volume, 0.0)
     index = torch.from_numpy(found.astype(np.float64))  # (V, 3)
     arc = _between(rows, index[:, 0])
     x, y = _between(across, index[:, 1]), _between(across, index[:, 2])

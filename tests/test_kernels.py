@@ -81,25 +81,31 @@ def test_a_kernel_belongs_elsewhere_after_a_change_to_what_it_stands_on(monkeypa
 
 
 def test_sources_follow_imports_to_the_tables_that_a_kernel_reads(monkeypatch, tmp_path):
-    for name, text in (
-        ("kernels", ""),
-        ("kernel_samples", ""),
-        ("a", "from synthetic_colons.b import c"),
-        ("b", "x = 1"),
-        ("d", "y = 1"),
+    own, below = tmp_path / "synthetic_colons", tmp_path / "colondepth" / "lenses"
+    for path, text in (
+        (own / "kernels.py", ""),
+        (own / "kernel_samples.py", ""),
+        (own / "a.py", "from synthetic_colons.b import c"),
+        (own / "b.py", "from colondepth.lenses import z"),
+        (own / "d.py", "y = 1"),
+        (below / "__init__.py", "z = 1"),
     ):
-        (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(kernels, "__file__", str(own / "kernels.py"))
 
     def digest(module):
         kernels._sources.cache_clear()
         return kernels._sources(module)
 
     before = digest("a")
-    (tmp_path / "d.py").write_text("y = 2")
+    (own / "d.py").write_text("y = 2")
     assert digest("a") == before
-    (tmp_path / "b.py").write_text("x = 2")
-    assert digest("a") != before
+    (own / "b.py").write_text("from colondepth.lenses import z, w")
+    changed = digest("a")
+    assert changed != before
+    (below / "__init__.py").write_text("z = 2")
+    assert digest("a") not in (before, changed)
     kernels._sources.cache_clear()
 
 
