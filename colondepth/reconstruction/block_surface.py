@@ -14,6 +14,7 @@ from torch import Tensor
 from colondepth.reconstruction.blocks import SIDE, Blocks
 from colondepth.reconstruction.surface import Surface
 
+STEEPEST = 1.25  # change of distance over the distance itself, between two voxels of a wall
 CHUNK = 8  # blocks along the edge of what is marched at once
 # A corner exactly on a voxel would lie on six edges at once. In mm, of voxels about 1 mm apart.
 _NUDGE = 1e-3
@@ -23,9 +24,9 @@ def blocks_surface(blocks: Blocks, *, voxel_mm: float, least_seen: int) -> Surfa
     """Return the surface, its triangles counter-clockwise as seen from where distance is positive.
 
     Args:
-        blocks: of signed distance, weight, variance, count and colour, as `Fusion` keeps them.
+        blocks: of what `Fusion` keeps of a voxel.
         voxel_mm: the grid's step.
-        least_seen: corners that fewer frames saw are left out, with their triangles.
+        least_seen: corners that fewer frames looked at are left out, with their triangles.
     """
     edges, places, faces = _marched(blocks)
     if not len(faces):
@@ -42,6 +43,10 @@ def blocks_surface(blocks: Blocks, *, voxel_mm: float, least_seen: int) -> Surfa
     high, _ = blocks.look_up("voxels", (start + along).to(device))
     low, high = low.cpu(), high.cpu()
     between = torch.lerp(low, high, share)
+    # Across a wall the distance changes by a voxel at most. Where it leaps and no frame has a point
+    # nearby, the shadow behind a fold's edge meets the open space past that edge: no wall is there.
+    smooth = (high[:, 0] - low[:, 0]).abs() <= STEEPEST * voxel_mm
+    there = smooth | (torch.maximum(low[:, 7], high[:, 7]) > 0)
     seen = torch.maximum(low[:, 3], high[:, 3]).long()
     surface = Surface(
         vertices_mm=(start + along * share) * voxel_mm,
@@ -50,7 +55,7 @@ def blocks_surface(blocks: Blocks, *, voxel_mm: float, least_seen: int) -> Surfa
         std_mm=between[:, 2].clamp(min=0).sqrt(),
         seen=seen,
     )
-    return surface.kept((seen[surface.faces] >= max(1, least_seen)).all(dim=1))
+    return surface.kept(((seen >= least_seen) & there)[surface.faces].all(dim=1))
 
 
 def _marched(

@@ -26,7 +26,7 @@ from colondepth.motion import inverse, require_rigid, transform
 from colondepth.reconstruction.block_surface import blocks_surface
 from colondepth.reconstruction.blocks import SIDE, Blocks
 from colondepth.reconstruction.surface import MOST_LOG_STD, Surface
-from colondepth.reconstruction.visibility import SEEN_COSINE
+from colondepth.reconstruction.visibility import SEEN_COSINE, SEEN_MM
 from colondepth.shapes import require_bool, require_precise, require_shapes
 
 VOXEL_MM = 1.0
@@ -36,6 +36,7 @@ STD_IF_UNKNOWN = 0.02  # of log depth: near views weigh more than far ones, as w
 LEAST_STD_VOXELS = 0.25  # no voxel is surer than the grid can say
 FARTHEST_MM = 120.0  # beyond, a pixel of a colonoscope is wider than a voxel, and light is gone
 _BEHIND = 2.0  # truncations along the ray: what is farther behind a pixel is not of its wall
+_NEARBY_VOXELS = 1.5  # from a point that was seen: both ends of a grid's edge through it are nearer
 _AT_ONCE = 512  # blocks whose voxels are worked on together: they stay in the cache
 _FORMAT = "colondepth-fusion-1"
 
@@ -63,8 +64,9 @@ class Fusion:
             )
         self.voxel_mm, self.farthest_mm = voxel_mm, farthest_mm
         self.frames = 0  # that had at least a pixel to use
-        # Signed distance, weight, colour, variance and count in one row: one lookup moves them all.
-        self._blocks = Blocks({"voxels": 7}, device=device)
+        # In one row, so that one lookup moves all: signed distance, weight, variance, looks, red,
+        # green, blue, and by how much a point that was seen came nearer than `_NEARBY_VOXELS`.
+        self._blocks = Blocks({"voxels": 8}, device=device)
         self._device = torch.device(device)
 
     def integrate(
@@ -134,11 +136,12 @@ class Fusion:
         self.frames += 1
         return used
 
-    def surface(self, *, least_seen: int = 1) -> Surface:
+    def surface(self, *, least_seen: int = 0) -> Surface:
         """Return the wall so far; empty before the first view.
 
         Args:
-            least_seen: frames that must have seen a place for it to be kept.
+            least_seen: frames that must have looked at a place for it to be kept. `seen` of the
+                surface counts them; it is 0 where the wall was only ever seen from afar.
         """
         return blocks_surface(self._blocks, voxel_mm=self.voxel_mm, least_seen=least_seen)
 
@@ -242,17 +245,20 @@ class Fusion:
         row = seen[index]  # (N 512, 13)
         point, normal, colours = row[:, :3], row[:, 3:6], row[:, 10:]
         away, truncation, weight, variance = row[:, 6], row[:, 7], row[:, 8], row[:, 9]
-        signed = ((own - point) * normal).sum(dim=-1)
+        offset = own - point
+        signed = (offset * normal).sum(dim=-1)
         along = away - own.norm(dim=-1)  # in front of the wall, along the ray
         near = inside & (signed > -truncation) & (along > -_BEHIND * truncation)
         near &= (along > 0) | (signed < truncation)  # behind a wall nothing is known to be free
         fading = (1 + signed / truncation).clamp(0, 1)
         weight = weight * near * fading
         widest = WIDEST_TRUNCATION_VOXELS * self.voxel_mm
-        on_wall = (weight > 0) & (signed < truncation)
+        # A look counts where a place is near enough to be looked at (see `visibility`).
+        on_wall = (weight > 0) & (signed < truncation) & (away < SEEN_MM)
         signed = signed.clamp(max=widest)
+        nearby = _NEARBY_VOXELS * self.voxel_mm - offset.norm(dim=-1)
         values = self._blocks.values("voxels")
-        old = values[slots].flatten(end_dim=-2)  # (N 512, 7)
+        old = values[slots].flatten(end_dim=-2)  # (N 512, 8)
         total = old[:, 1] + weight
         step = (weight / total.clamp(min=1e-12))[:, None]
         fresh = torch.cat([signed[:, None], variance[:, None], colours], dim=-1)
@@ -267,6 +273,7 @@ class Fusion:
                 mixed[:, 2],
                 mixed[:, 3],
                 mixed[:, 4],
+                torch.maximum(old[:, 7], torch.where(weight > 0, nearby, 0.0)),
             ],
             dim=-1,
         )
