@@ -44,8 +44,8 @@ def bench_etis_scores(
     from colondepth import inference
     from colondepth.backbones.registry import create
     from colondepth.weights.files import read_origin
-    from evaluation.etis_rendered import rendered_polyps
     from evaluation.etis_validation import try_scores, verdicts
+    from evaluation.rendered_polyps import rendered_polyps
 
     trained = [(backbone, inference.load(backbone))]
     for path in also or ():

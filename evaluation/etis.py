@@ -21,12 +21,12 @@ from torch import Tensor
 
 from colondepth.errors import DataError
 from colondepth.masks import find_aperture, find_specular, find_text
+from colondepth.reconstruction.relief import Relief, relief
 from colondepth.remapping import resize_view
 from colondepth.views import MAP_KINDS, Clip, View
 from evaluation.etis_borders import Borders, borders
 from evaluation.etis_ordinal import PointPair, disagreement
 from evaluation.etis_pairs import NEIGHBOURS, Agreement, Seen, agreement, grey_of
-from evaluation.etis_relief import Relief, relief
 from evaluation.etis_shading import Shading, lighting_of, shading
 from evaluation.etis_stability import Predict, Stability, stability
 from evaluation.quantities import Quantity

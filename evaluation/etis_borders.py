@@ -24,8 +24,8 @@ from torch import Tensor
 
 from colondepth.cameras import Camera
 from colondepth.geometry import normals_from_depth
+from colondepth.reconstruction.relief import mask_radius_px
 from colondepth.shapes import require_bool, require_shapes
-from evaluation.etis_relief import mask_radius_px
 
 Map = NDArray[np.float64]
 Mask = NDArray[np.bool_]

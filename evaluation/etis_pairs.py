@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from colondepth.reconstruction.relief import Relief, mask_radius_px, ring_around
 from colondepth.shapes import require_shapes
-from evaluation.etis_relief import Relief, mask_radius_px, ring_around
 from evaluation.etis_stability import moved_by
 
 Map = NDArray[np.float32]

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from colondepth.cameras import Camera
 from colondepth.masks import find_specular
+from colondepth.reconstruction.relief import relief, ring_around
 from evaluation.etis_borders import borders
 from evaluation.etis_ordinal import SAME, Nearer, PointPair, disagreement
 from evaluation.etis_pairs import Seen, agreement, find_duplicate, grey_of
-from evaluation.etis_relief import relief, ring_around
-from evaluation.etis_rendered import RenderedPolyp
 from evaluation.etis_shading import lighting_of, shading, trivial_depth
 from evaluation.etis_stability import Predict, stability
+from evaluation.rendered_polyps import RenderedPolyp
 from evaluation.statistics import Average, Interval, bootstrap_mean
 
 BLUR = 0.05  # of the shorter side, standard deviation

@@ -16,12 +16,11 @@ from colondepth.data import open_clips
 from colondepth.errors import DataError
 from colondepth.images import write_image
 from colondepth.masks import find_aperture
+from colondepth.reconstruction.relief import relief
 from colondepth.views import View
 from evaluation.bench_etis_scores import print_verdicts, read_tried, write_tried
 from evaluation.etis import SCORES, EtisRun, largest_piece, measure_clips, measure_image
 from evaluation.etis_command import etis
-from evaluation.etis_relief import relief
-from evaluation.etis_rendered import RenderedPolyp
 from evaluation.etis_validation import (
     FOUND,
     SPOILT,
@@ -32,6 +31,7 @@ from evaluation.etis_validation import (
     try_scores,
     verdicts,
 )
+from evaluation.rendered_polyps import RenderedPolyp
 
 
 def scene_view(scene) -> View:

@@ -9,10 +9,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from colondepth.errors import DataError
+from colondepth.reconstruction.relief import Relief, relief
 from evaluation.etis_borders import borders
 from evaluation.etis_ordinal import Nearer, PointPair, disagreement, read_pairs, require_frames
 from evaluation.etis_pairs import Seen, agreement, agreements, grey_of
-from evaluation.etis_relief import Relief, relief
 from evaluation.etis_shading import lighting_of, relit, shading
 from evaluation.etis_stability import GAMMA, moved_by, stability
 from synthetic_colons.exposure import srgb_from_linear
