@@ -152,6 +152,9 @@ def rendered(colon: str, *, shift: int) -> RenderedPolyp:
         depth_mm=scene.depth_mm.float().roll(**moved),
         polyp=scene.polyp.roll(**moved),
         camera=CAMERA.to(torch.zeros(())),
+        size_mm=10.0,
+        height_mm=3.0,
+        kind="sessile",
     )
 
 
