@@ -89,8 +89,10 @@ def build_kernels(names: Sequence[str]) -> None:
 
 def build(name: str, arguments: tuple[Any, ...], function: Callable[..., Any]) -> None:
     """Compile one kernel for arguments like these, into its place."""
-    # As they come when it runs: strides are compiled in.
-    flat = tuple(tensor.contiguous() for tensor in _tensors(arguments))
+    # As they come when it runs: strides are compiled in. Each is a tensor of its own: of arguments
+    # that are one tensor in the sample (no light yet, in all channels) one would be compiled, and
+    # stand for the others when they differ.
+    flat = tuple(tensor.contiguous().clone() for tensor in _tensors(arguments))
     dynamic = tuple({one.ndim - 1: torch.export.Dim.AUTO} if one.ndim else None for one in flat)
     program = torch.export.export(
         _Flat(function, arguments), (flat,), dynamic_shapes=(dynamic,), strict=False

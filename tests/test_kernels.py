@@ -127,6 +127,30 @@ def test_without_a_compiler_nothing_is_missing(monkeypatch):
 
 
 @pytest.mark.slow
+def test_light_of_several_lamps_is_added_up_channel_by_channel(calls, own_cache):
+    # In the sample there is no light before the first lamp: one tensor stands for all channels.
+    name = "shading.shade"
+    function, arguments = calls[name]
+    before = arguments[-1]
+    assert before.diffuse[0] is before.film[2]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "synthetic_colons.kernel_samples", name],
+        check=True,
+        capture_output=True,
+    )
+    kernel = kernels._ahead_of_time(function)
+    generator = torch.Generator().manual_seed(0)
+    lit = kernels._refilled(
+        before,
+        iter(torch.rand(each.shape, generator=generator) for each in kernels._tensors(before)),
+    )
+    expected = function(*arguments[:-1], lit)
+    found = kernel(*arguments[:-1], lit)
+    for own, other in zip(kernels._tensors(found), kernels._tensors(expected), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_compiled_kernel_gives_what_the_function_gives_for_any_length(calls, own_cache):
     name = "ground_truth.flow_through_pinhole"
     function, arguments = calls[name]

@@ -85,12 +85,12 @@ def predict(
         raise DataError(f"--aperture is {aperture!r}, expected {' or '.join(Aperture)}")
     require_folder(folder, of="new or of predictions")
     lens = None if camera is None else from_file(camera)
-    reading = _opened(source, lens, skip_bad=skip_bad)
+    reading = opened(source, lens, skip_bad=skip_bad)
     places = _places(reading, folder)
-    clips = [_thinned(clip, reading, source, fps, skip_bad=skip_bad) for clip in reading.clips]
+    clips = [thinned(clip, reading, source, fps, skip_bad=skip_bad) for clip in reading.clips]
     for clip in clips:
         require_size(clip, source)
-    network = _network(backbone, weights, device if device is None else usable_device(device))
+    network = network_of(backbone, weights, device if device is None else usable_device(device))
     for warning in reading.warnings:
         _note(warning)
     answer: list[dict[str, Any]] = []
@@ -152,7 +152,7 @@ def _called(source: str) -> str:
     return "/".join(Path(source).parts[-2 if has_magic(source) else -1 :])
 
 
-def _opened(source: str, lens: "Camera | None", *, skip_bad: bool) -> "Reading":
+def opened(source: str, lens: "Camera | None", *, skip_bad: bool) -> "Reading":
     """Open the input; what is none is answered with what `predict` takes."""
     from glob import has_magic, iglob
 
@@ -208,7 +208,7 @@ def _places(reading: "Reading", folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _thinned(
+def thinned(
     clip: "Clip", reading: "Reading", source: str, fps: float | None, *, skip_bad: bool
 ) -> "Clip":
     """Return the clip of so many frames a second."""
@@ -225,7 +225,7 @@ def _thinned(
     return kept or clip
 
 
-def _network(name: str, weights: Path | None, device: "torch.device | None") -> "Network":
+def network_of(name: str, weights: Path | None, device: "torch.device | None") -> "Network":
     """Return the network with its weights; what is missing is said with its cure."""
     import torch
 

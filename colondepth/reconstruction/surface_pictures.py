@@ -51,15 +51,15 @@ def surface_picture(
     if height < 1 or width < 1:
         raise DataError(f"a picture of {height}x{width} pixels; expected 1 or more each way")
     towards = towards / length
-    pyvista = _pyvista()
+    pyvista = pyvista_here()
     with pyvista.vtk_verbosity("off"):  # it tells of every window system that is not there
         plotter = pyvista.Plotter(off_screen=True, window_size=(width, height))
     try:
         plotter.set_background(_BACKGROUND)
         if surface.colours is None:
-            plotter.add_mesh(_mesh(surface), color=_PLAIN, smooth_shading=False)
+            plotter.add_mesh(surface_mesh(surface), color=_PLAIN, smooth_shading=False)
         else:
-            plotter.add_mesh(_mesh(surface), scalars="colours", rgb=True, lighting=False)
+            plotter.add_mesh(surface_mesh(surface), scalars="colours", rgb=True, lighting=False)
         _look(plotter, surface.vertices_mm.detach().cpu().double().numpy(), towards)
         picture: NDArray[np.uint8] = np.ascontiguousarray(plotter.screenshot(return_img=True))
     finally:
@@ -85,17 +85,19 @@ def _look(plotter: Any, points: NDArray[np.float64], towards: NDArray[np.float64
     plotter.reset_camera_clipping_range()
 
 
-def _mesh(surface: Surface) -> "pyvista.PolyData":
+def surface_mesh(surface: Surface) -> "pyvista.PolyData":
+    """Return a surface as PyVista draws it, with its colours as 8 bits."""
     faces = surface.faces.cpu().numpy()
     points = surface.vertices_mm.detach().cpu().numpy()
-    mesh: pyvista.PolyData = _pyvista().PolyData.from_regular_faces(points, faces)
+    mesh: pyvista.PolyData = pyvista_here().PolyData.from_regular_faces(points, faces)
     if surface.colours is not None:
         colours = surface.colours.detach().cpu().clamp(0, 1).numpy()
         mesh["colours"] = np.rint(colours * 255).astype(np.uint8)
     return mesh
 
 
-def _pyvista() -> Any:
+def pyvista_here() -> Any:
+    """Return PyVista, or say how to get it."""
     try:
         import pyvista
     except ImportError as error:

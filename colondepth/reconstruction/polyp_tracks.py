@@ -1,0 +1,97 @@
+"""Masks of polyps in many frames: which are of one polyp, and what size they give together.
+
+Two masks are of one polyp if their middles, lifted to the wall, lie within `SAME_MM` of each other.
+Without poses every frame's mask is a polyp of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from colondepth.cameras import Camera
+from colondepth.geometry import unproject
+from colondepth.motion import transform
+from colondepth.reconstruction.polyps import PolypSize, combined, polyp_size
+
+SAME_MM = 12.0  # polyps lie farther apart than their own width, seldom nearer
+
+
+@dataclass(slots=True)
+class PolypTrack:
+    """One polyp over the frames that show it."""
+
+    place_mm: Tensor  # (3,), running mean; in the world, or in the camera's frame without a pose
+    frames: list[str] = field(default_factory=list)
+    sizes: list[PolypSize] = field(default_factory=list)
+
+    @property
+    def size(self) -> PolypSize:
+        """What all frames say together."""
+        return combined(self.sizes)
+
+    def table(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "place_mm": [round(each, 2) for each in self.place_mm.tolist()],
+            "size": self.size.table(),
+            "frames": [
+                {"frame": name, **size.table()}
+                for name, size in zip(self.frames, self.sizes, strict=True)
+            ],
+        }
+
+
+class PolypTracks:
+    """Collects masks frame by frame."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
+        self.tracks: list[PolypTrack] = []
+
+    def add(
+        self,
+        name: str,
+        depth_mm: Tensor,
+        polyp: Tensor,
+        *,
+        log_depth_std: Tensor | None = None,
+        world_from_camera: Tensor | None = None,
+        inside: Tensor | None = None,
+    ) -> PolypSize:
+        """Size the mask (1, H, W) of a frame and put it to the polyp that it shows."""
+        size = polyp_size(depth_mm, self._camera, polyp, log_depth_std=log_depth_std, inside=inside)
+        known = polyp & (depth_mm > 0)
+        if not bool(known.any()):
+            place = torch.full((3,), torch.nan, dtype=torch.float64)
+        else:
+            points = unproject(depth_mm.double(), self._camera)[known[0]]
+            place = points.median(dim=0).values
+            if world_from_camera is not None:
+                place = transform(world_from_camera.double(), place[None])[0]
+        track = self._nearest(place) if world_from_camera is not None else None
+        if track is None:
+            track = PolypTrack(place)
+            self.tracks.append(track)
+        else:
+            count = len(track.frames)
+            track.place_mm = (track.place_mm * count + place) / (count + 1)
+        track.frames.append(name)
+        track.sizes.append(size)
+        return size
+
+    def _nearest(self, place: Tensor) -> PolypTrack | None:
+        away = [float((track.place_mm - place).norm()) for track in self.tracks]
+        near = [k for k, each in enumerate(away) if each < SAME_MM]
+        return self.tracks[min(near, key=lambda k: away[k])] if near else None
+
+
+def words_of(tracks: Sequence[PolypTrack]) -> list[str]:
+    """Return a line a polyp."""
+    return [
+        f"polyp {number} ({len(track.frames)} frame{'' if len(track.frames) == 1 else 's'},"
+        f" {track.frames[0]} first): {track.size.words()}"
+        for number, track in enumerate(tracks, start=1)
+    ]
