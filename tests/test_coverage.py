@@ -51,6 +51,13 @@ def test_the_line_begins_where_the_clip_begins():
     assert back.nearest(axis(ends).float()).diff() < 0
 
 
+def test_a_short_way_has_a_line_as_well():
+    wall, _, _ = tube()
+    line = lumen_line(axis(torch.linspace(50, 57, 8)), wall)
+    here, _ = line.at(torch.tensor([line.length_mm / 2]))
+    assert here[0, :2].norm() < 1.0
+
+
 def test_a_camera_that_stayed_where_it_was_has_no_line():
     with pytest.raises(DataError, match="moved by"):
         lumen_line(wandering(WAY)[:1].expand(30, 3))

@@ -45,6 +45,7 @@ class Gap:
     ]  # from one edge on, growing, to the other; 0 to 360 is all around
     area_mm2: float
     time_s: float  # when the camera was nearest to it along the line; nan without times
+    frame: int  # the number of that frame among those that were placed
     open_end: bool  # touches an end of the stretch: not visited rather than missed
     sure: float  # in [0, 1]: a hole as wide would be seen through noise as large as the wall's
 
@@ -191,13 +192,15 @@ def _judged(wall: WallMap, places_mm: Tensor, times_s: NDArray[np.float64]) -> C
     passed_s = times_s[nearest]
     return Coverage(
         wall=wall,
-        gaps=_gaps(wall, passed_s),
+        gaps=_gaps(wall, passed_s, nearest),
         passed_s=passed_s,
         turns_back=_turns_back(wall.line),
     )
 
 
-def _gaps(wall: WallMap, passed_s: NDArray[np.float64]) -> tuple[Gap, ...]:
+def _gaps(
+    wall: WallMap, passed_s: NDArray[np.float64], nearest: NDArray[np.int64]
+) -> tuple[Gap, ...]:
     missed = wall.missed
     # Twice around, so that a gap over the seam is one piece; the piece that begins first is kept.
     labels, count = ndimage.label(np.concatenate([missed, missed], axis=1))
@@ -227,7 +230,8 @@ def _gaps(wall: WallMap, passed_s: NDArray[np.float64]) -> tuple[Gap, ...]:
                     float((last - 1) % COLUMNS * turn + turn),
                 ),
                 area_mm2=size,
-                time_s=float(np.median(passed_s[low:high])),
+                time_s=float(passed_s[(low + high) // 2]),
+                frame=int(nearest[(low + high) // 2]),
                 open_end=low == 0 or high == wall.rows,
                 sure=_sure(wall, own, size),
             )

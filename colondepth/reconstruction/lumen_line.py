@@ -143,7 +143,7 @@ def _centred(way: Points, points: Points, tree: cKDTree) -> Points:
 
 def _line(way: Points) -> CentreLine:
     """Return the line with both ends carried on."""
-    few = max(2, round(_SMOOTH_MM / _STEP_MM))
+    few = min(len(way) - 1, max(2, round(_SMOOTH_MM / _STEP_MM)))
     ahead, behind = way[-1] - way[-1 - few], way[0] - way[few]
     steps = np.arange(1, round(BEYOND_MM / _STEP_MM) + 1)[:, None] * _STEP_MM
     before = way[0] + steps[::-1] * behind / np.linalg.norm(behind)

@@ -1,8 +1,8 @@
 """From a clip with depth to everything: motion, wall, coverage, polyps, pictures; stage by stage.
 
 What a stage made stays in the folder. Run again with the same settings, depth and motion are read
-and not made anew; with other settings the folder is refused. A stage that cannot be done says why in a
-sentence, which goes into the report, and those that can be done without it go on.
+and not made anew; with other settings the folder is refused. A stage that cannot be done says why
+in a sentence, which goes into the report, and those that can be done without it go on.
 """
 
 import json

@@ -122,10 +122,16 @@ def _gaps(gaps: list[Gap]) -> str:
     if not gaps:
         return "<p>No gap of 25 mm² or more.</p>"
     rows = [
-        ("<b>gap</b>", "<b>along (mm)</b>", "<b>angle (°)</b>", "<b>area (mm²)</b>", "<b>at</b>")
+        (
+            "<b>gap</b>",
+            "<b>along (mm)</b>",
+            "<b>angle (°)</b>",
+            "<b>area (mm²)</b>",
+            "<b>passed at</b>",
+        )
     ]
     for number, gap in enumerate(gaps[:MOST_GAPS], start=1):
-        time = "" if isnan(gap.time_s) else f"{gap.time_s:.1f} s"
+        time = f"frame {gap.frame}" if isnan(gap.time_s) else f"{gap.time_s:.1f} s"
         rows.append(
             (
                 str(number),
