@@ -25,7 +25,7 @@ from colondepth.geometry import normals_from_depth, unproject
 from colondepth.motion import inverse, require_rigid, transform
 from colondepth.reconstruction.block_surface import blocks_surface
 from colondepth.reconstruction.blocks import SIDE, Blocks
-from colondepth.reconstruction.surface import MOST_LOG_STD, Surface
+from colondepth.reconstruction.surface import MOST_LOG_STD, Surface, surest
 from colondepth.reconstruction.visibility import SEEN_COSINE, SEEN_MM
 from colondepth.shapes import require_bool, require_precise, require_shapes
 
@@ -101,7 +101,7 @@ class Fusion:
             else log_depth_std[0].to(distance)
         )
         usable = (depth[0] > 0) & (cosine > SEEN_COSINE) & (distance < self.farthest_mm)
-        usable &= log_std <= MOST_LOG_STD  # False for NaN
+        usable &= log_std <= surest(log_std, usable, MOST_LOG_STD)  # False for NaN
         if valid is not None:
             usable &= valid[0].to(self._device)
         used = int(usable.sum())

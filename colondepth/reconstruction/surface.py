@@ -30,6 +30,7 @@ JUMP = 0.15  # of the distance, between neighbouring pixels; `geometry` calls th
 JUMP_STD = 1.0  # standard deviations of a difference of two pixels that may be noise, not a step
 GRAZING_RAD = math.radians(80)  # there a pixel is stretched 6 times, and an error of depth with it
 MOST_LOG_STD = 0.3  # of log depth: the wall may be 1.8 times as far, which is on the next fold
+UNSURE = 1.5  # medians of the frame: where all of it is unsure, that is its scale, not its shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +127,8 @@ def view_surface(
         jump_std: how many standard deviations of the two pixels' difference a step may be longer
             for; both are added as squares. Without `log_depth_std` there is no such allowance.
         grazing_rad: triangles are left out whose normal is as far as this from the line of sight.
-        most_log_std: pixels less sure than this are left out.
+        most_log_std: pixels less sure than this are left out, or than `UNSURE` medians of the
+            frame where that is more: an error of scale, which all pixels share, bends no wall.
 
     Returns:
         The surface; it is empty if nothing is left. `seen` is 1 everywhere.
@@ -154,7 +156,7 @@ def view_surface(
         known &= valid[0]
     std = None if log_depth_std is None else log_depth_std[0].to(points)
     if std is not None:
-        known &= std <= most_log_std  # False for NaN
+        known &= std <= surest(std, known, most_log_std)  # False for NaN
         std = torch.where(known, std, 0)
     faces = _joined(_steps(distance, known, std, jump=jump, jump_std=jump_std))  # (F, 3)
     vertices = points.flatten(end_dim=-2)  # (HW, 3)
@@ -168,6 +170,12 @@ def view_surface(
     )
     surface = whole.kept(torch.ones(len(faces), dtype=torch.bool, device=faces.device))
     return surface if world_from_camera is None else surface.moved(world_from_camera)
+
+
+def surest(log_std: Tensor, known: Tensor, most_log_std: float) -> float:
+    """Return up to which standard deviation of log depth a frame's pixels are used."""
+    stds = log_std[known & ~log_std.isnan()]
+    return max(most_log_std, UNSURE * float(stds.median())) if stds.numel() else most_log_std
 
 
 def _steps(
