@@ -1,4 +1,4 @@
-"""`colondepth demo`: the program shown on a scene that it brings along."""
+"""`colondepth demo`: the whole chain on a colon that the program draws."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +11,11 @@ from colondepth.console import err, out
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the page.")] = Path("demo"),
 ) -> None:
-    """Make a page of pictures and measured figures in a few seconds, without data or network."""
+    """Render a withdrawal, predict, score and rebuild it, and make a page; no data, no network."""
     with err.status("Starting") as status:
         from dashboards.demo import show
 
         figures = show(folder, tick=status.update)
     for figure in figures:
-        out.print(f"{figure.name:24}{figure.value:10.3g} {figure.unit}", highlight=False)
+        out.print(f"{figure.name:32}{figure.value:10.3g} {figure.unit}", highlight=False)
     out.print(f"Open {folder / 'index.html'}", highlight=False, soft_wrap=True)

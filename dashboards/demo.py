@@ -1,51 +1,55 @@
-"""The demo: what exists, shown on a scene whose every depth is known in closed form.
+"""The demo: the whole chain on a withdrawal through a drawn colon, of which everything is true.
 
-A gut of simple shapes - a bent view into a tube, two polyps, an end wall - is seen through a real
-colonoscope's lens (C3VD's Olympus CF-HQ190L) from two places. Every figure on the page is measured
-in this run against the closed form.
+A clip of level 6 - fisheye or pinhole, black border, fluid, blur, noise - is rendered; depth is
+predicted for every frame, scored, and fused along the camera's known way; what was seen and missed
+is estimated and held against the mesh; polyps are sized and held against the size that they were
+drawn with. Nothing is downloaded, and every figure is measured in this run.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from html import escape
 from importlib.metadata import version
-from math import radians
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from colondepth import inference
 from colondepth.atomic import written_whole
-from colondepth.cameras import Camera, pixel_grid, to_file
-from colondepth.data.c3vd import CF_HQ190L
-from colondepth.geometry import normals_from_depth, rigid_flow, unproject
-from colondepth.masks import find_aperture, find_specular, find_text
-from colondepth.motion import relative, se3_exp
-from colondepth.pictures import (
-    flow_panel,
-    image_panel,
-    mask_panel,
-    normals_panel,
-    values_panel,
-    write_row,
+from colondepth.pages import figure, rows_table, write_page
+from colondepth.pictures import image_panel, values_panel, write_row
+from colondepth.reconstruction.camera_motion import DepthFrame, MotionFrom, given_motion
+from colondepth.reconstruction.coverage import Coverage, KnownCoverage
+from colondepth.reconstruction.polyp_tracks import words_of
+from colondepth.reconstruction.reconstructing import (
+    Reconstruction,
+    add_coverage,
+    add_pictures,
+    fuse,
+    write_motion,
+    write_polyps,
+    write_walls,
 )
-from colondepth.triangulation import triangulate
-from colondepth.undistortion import pinhole_for, undistort_image
-from colondepth.warping import occlusion_by_depth, warp
-from synthetic_colons.analytic import AnalyticView, Plane, Sphere, Tube, look
+from colondepth.reconstruction.reconstruction_page import write_words
+from colondepth.reconstruction.surface import Surface
+from colondepth.reconstruction.unrolled import write_unrolled
+from evaluation.meshes import Surface as Mesh
+from evaluation.meshes import mesh_errors
+from synthetic_colons.clips import SyntheticClip
+from synthetic_colons.colon_mesh import colon_mesh
 
-SIZE = (432, 540)  # two fifths of what the scope records
-APERTURE_RAD = radians(66)  # the half angle at which the demo's black border begins
-SCENE = (
-    Tube(point_mm=(3, -2, 0), along=(0.12, -0.06, 1), radius_mm=24),
-    Plane(point_mm=(0, 0, 130), across=(0.3, 0.1, 1)),
-    Sphere(centre_mm=(-15, 13, 42), radius_mm=7),
-    Sphere(centre_mm=(24, 2, 70), radius_mm=9),
-)
-# A withdrawal step: 4 mm back, a little aside, a small turn. (translation mm, rotation rad)
-STEP = (1.2, -0.8, -4.0, 0.02, -0.03, 0.01)
-FLOW_NOISE_PX = 0.25  # a good optical flow network's error on endoscopy
+LEVEL, SEED = "6", 52  # a way of 6 cm that passes two polyps
+FRAMES, FRAMES_PER_S = 48, 4.0
+SIZE = (144, 180)
+BACKBONE = "sfsnet"
+SHOWN = (0.1, 0.4, 0.75)  # of the clip: frames on the page
+AROUND_MM = 130.0  # of the colon beyond both ends of the way, for the true mesh
+LEAST_LOOKS = 3  # frames: a polyp that fewer show is not told of
+POINTS = 60_000  # drawn from each surface
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,265 +62,225 @@ class Figure:
     made: str
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A row of pictures and what to see in them."""
-
-    title: str
-    words: str
-    picture: str
-
-
 def show(folder: Path, *, tick: Callable[[str], None]) -> tuple[Figure, ...]:
     """Make the page, its pictures and figures.json in `folder`; `tick` hears of each step."""
-    camera = CF_HQ190L.resized(*SIZE)
-    here = torch.eye(4, dtype=torch.float64)
-    there = se3_exp(torch.tensor(STEP, dtype=torch.float64))
-    tick("Looking from two places")
-    view, after = look(SCENE, camera, here), look(SCENE, camera, there)
-    rays = camera.rays(*SIZE)
-    inside = (rays[..., 2] > torch.tensor(APERTURE_RAD).cos())[None]
-    figures = [_round_trip(camera, rays)]
-    sections = [_what_it_sees(view, camera, inside, folder)]
-    tick("Normals and undistortion")
-    figures.append(_normals_figure(view, camera, inside))
-    sections.append(_straightened(view, camera, inside, folder))
-    tick("Moving the camera")
-    sections.append(_moved(view, after, camera, relative(there, here), inside, folder))
-    tick("Depth from flow and motion")
-    section, figure = _triangulated(view, camera, relative(there, here), inside, folder)
-    sections.append(section)
-    figures.append(figure)
-    tick("Masks")
-    section, more = _masked(view, inside, folder)
-    sections.append(section)
-    figures.extend(more)
-    tick("Points seen from outside")
-    sections.append(_outside(view, camera, inside, folder))
-    to_file(camera, folder / "camera.json")
-    _write_page(folder, sections, figures)
+    tick("Drawing a colon")
+    clip = SyntheticClip(
+        LEVEL,
+        seed=SEED,
+        frames=FRAMES,
+        height=SIZE[0],
+        width=SIZE[1],
+        frames_per_s=FRAMES_PER_S,
+    )
+    known = KnownCoverage(_mesh(clip))
+    frames, truths, errors = _predicted(clip, known, tick)
+    figures = _depth_figures(errors)
+    for name, share in zip("abc", SHOWN, strict=True):
+        number = int(share * FRAMES)
+        _picture(frames[number], truths[number], folder / "pictures" / f"depth_{name}.png")
+    tick("Finding the scale that the motion shows")
+    poses = list(clip.path.world_from_camera)
+    motion = given_motion(MotionFrom.DATA, poses, frames, clip.camera, fit_scale=True)
+    made: dict[str, Any] = {
+        "source": clip.name,
+        "frames": FRAMES,
+        "frames a second": FRAMES_PER_S,
+        "depth": BACKBONE,
+        "camera": "calibrated",
+        "motion": "data",
+        "voxel (mm)": 1.0,
+    }
+    wall = Reconstruction(
+        folder=folder / "wall",
+        camera=clip.camera,
+        made=made,
+        motion=motion,
+        times_s=[frame.time_s for frame in frames],
+        notes=list(motion.notes),
+    )
+    write_motion(wall.folder, motion, wall.times_s)
+    tick("Fusing the wall")
+    walls, wall.polyps = fuse(frames, motion, clip.camera, voxel_mm=1.0)
+    write_walls(wall, walls)
+    tick("What was seen and what was missed")
+    add_coverage(wall)
+    figures += _wall_figures(wall, known, clip)
+    tick("Drawing pictures")
+    add_pictures(wall, fly=True, tick=lambda share: None)
+    write_polyps(wall)
+    write_words(wall)
+    if wall.coverage is not None:
+        true = known.coverage(wall.coverage.wall.line)
+        both = {"estimated from predicted depth": wall.coverage, "true, by rays to the mesh": true}
+        write_unrolled(folder / "pictures" / "unrolled.png", both)
+        figures.append(_coverage_figure(wall.coverage, true))
+    _write_page(folder, figures, wall, clip)
     return tuple(figures)
 
 
-def _round_trip(camera: Camera, rays: Tensor) -> Figure:
-    pixels, _ = camera.project(rays)
-    worst = (pixels - pixel_grid(*SIZE, like=rays)).abs().max().item()
-    made = f"largest over {SIZE[0]}x{SIZE[1]} pixels, float64"
-    return Figure("pixel to ray and back", worst, "px", made)
+def _mesh(clip: SyntheticClip) -> Surface:
+    arc = clip.path.arc_mm(clip.path.times_s)
+    low = max(0.0, float(arc.min()) - AROUND_MM)
+    high = min(clip.colon.length_mm, float(arc.max()) + AROUND_MM)
+    mesh = colon_mesh(clip.colon, along_mm=1.0, around=160, stretch=(low, high))
+    return Surface(vertices_mm=mesh.vertices.float(), faces=mesh.faces)
 
 
-def _what_it_sees(view: AnalyticView, camera: Camera, inside: Tensor, folder: Path) -> Section:
-    normals = normals_from_depth(view.depth_mm, camera)
-    write_row(
-        [
-            image_panel("image", view.image * inside),
-            values_panel("depth (z)", view.depth_mm, known=inside, unit="mm"),
-            values_panel("distance (along the ray)", view.distance_mm, known=inside, unit="mm"),
-            normals_panel("normals from depth", normals * inside),
-        ],
-        folder / "pictures" / "view.png",
-    )
-    return Section(
-        "One view",
-        "A tube of 24 mm radius with two polyps, through the lens of a real colonoscope. Towards"
-        " the rim, depth and distance part: a file that holds one where a program expects the other"
-        " bends every wall. Here the name says which it is.",
-        "view.png",
-    )
+def _predicted(
+    clip: SyntheticClip, known: KnownCoverage, tick: Callable[[str], None]
+) -> tuple[list[DepthFrame], list[Tensor], list[tuple[float, float, float]]]:
+    """Return frames with predicted depth, true depths, and the errors of each frame."""
+    predictor = inference.load(BACKBONE)
+    frames, truths, errors = [], [], []
+    for number in range(FRAMES):
+        tick(f"Rendering and predicting frame {number + 1} of {FRAMES}")
+        view = clip[number].view
+        answer = predictor.predict(view["image"], view["camera"])
+        depth_mm = answer.depth_mm.where(answer.valid, 0.0)[None].clone() * view["valid"]
+        std = None if answer.log_depth_std is None else answer.log_depth_std[None].clone()
+        known.add(
+            clip.camera, view["world_from_camera"], valid=view["valid"], time_s=view["time_s"]
+        )
+        frames.append(
+            DepthFrame(
+                name=view["frame_id"],
+                time_s=view["time_s"],
+                image=view["image"],
+                depth_mm=depth_mm,
+                log_depth_std=std,
+                valid=view["valid"],
+                polyp=view["polyp"],
+            )
+        )
+        truths.append(view["depth_mm"])
+        both = view["valid"] & (depth_mm > 0) & (view["depth_mm"] > 0)
+        if bool(both.any()):
+            errors.append(_errors(depth_mm[both], view["depth_mm"][both]))
+    return frames, truths, errors
 
 
-def _normals_figure(view: AnalyticView, camera: Camera, inside: Tensor) -> Figure:
-    normals = normals_from_depth(view.depth_mm, camera)
-    cosine = (normals * view.normals).sum(dim=0)[inside[0]].clamp(-1, 1)
-    made = "median over the aperture, depth differences against the closed form"
-    return Figure("normals from depth", cosine.acos().rad2deg().median().item(), "degrees", made)
-
-
-def _straightened(view: AnalyticView, camera: Camera, inside: Tensor, folder: Path) -> Section:
-    ideal = pinhole_for(camera, field_rad=radians(100), height=SIZE[0], width=SIZE[1])
-    straight, seen = undistort_image(view.image * inside, camera, ideal)
-    truth = look(SCENE, ideal, torch.eye(4, dtype=torch.float64))
-    write_row(
-        [
-            image_panel("as the scope sees it", view.image * inside),
-            image_panel("undistorted, 100 degrees", straight * seen),
-            image_panel("the same seen by a true pinhole", truth.image),
-        ],
-        folder / "pictures" / "undistorted.png",
-    )
-    return Section(
-        "Undistorted",
-        "The same place through an ideal pinhole. Nothing has to be undistorted to be measured: all"
-        " of colondepth works on the lens's own rays.",
-        "undistorted.png",
+def _errors(found: Tensor, true: Tensor) -> tuple[float, float, float]:
+    """Return AbsRel as predicted and after one scale, and delta 1.25 after it."""
+    scaled = found * (true.median() / found.median())
+    ratio = torch.maximum(scaled / true, true / scaled)
+    return (
+        float(((found - true).abs() / true).mean()),
+        float(((scaled - true).abs() / true).mean()),
+        float((ratio < 1.25).double().mean()),
     )
 
 
-def _moved(
-    view: AnalyticView,
-    after: AnalyticView,
-    camera: Camera,
-    motion: Tensor,
-    inside: Tensor,
-    folder: Path,
-) -> Section:
-    flow, lands = rigid_flow(view.depth_mm, camera, motion)
-    warped, _ = warp(after.image * inside, view.depth_mm, camera, motion)
-    hidden = occlusion_by_depth(view.depth_mm, after.depth_mm, camera, motion)
-    usable = lands & inside & ~hidden
-    miss = (warped - view.image).abs().mean(dim=0, keepdim=True)
-    write_row(
-        [
-            flow_panel("flow to the next frame", view.image, flow, known=lands & inside, every=24),
-            image_panel("next frame, warped back", warped * inside),
-            mask_panel("hidden in the next frame", view.image * inside, hidden & lands & inside),
-            values_panel("difference where seen", miss, known=usable, unit="", limits=(0, 0.2)),
-        ],
-        folder / "pictures" / "motion.png",
-    )
-    return Section(
-        "The camera withdraws by 4 mm",
-        "Depth and motion say where every pixel goes, what the next frame looks like from here, and"
-        " what it cannot see. What differs is the light, which moved with the camera.",
-        "motion.png",
-    )
-
-
-def _triangulated(
-    view: AnalyticView, camera: Camera, motion: Tensor, inside: Tensor, folder: Path
-) -> tuple[Section, Figure]:
-    flow, lands = rigid_flow(view.depth_mm, camera, motion)
-    noise = torch.randn(flow.shape, generator=torch.Generator().manual_seed(0)).to(flow)
-    depth_mm, confidence = triangulate(flow + FLOW_NOISE_PX * noise, camera, motion)
-    known = lands & inside
-    error = (depth_mm - view.depth_mm).abs() / view.depth_mm.clamp(min=1)
-    sure = known & (confidence > 0.9)
-    write_row(
-        [
-            values_panel("depth, triangulated", depth_mm, known=known, unit="mm", limits=(10, 130)),
-            values_panel("depth, true", view.depth_mm, known=known, unit="mm", limits=(10, 130)),
-            values_panel("relative error", error, known=known, unit="", limits=(0, 0.3)),
-            values_panel("confidence", confidence, known=known, unit="", limits=(0, 1)),
-        ],
-        folder / "pictures" / "triangulated.png",
-    )
-    section = Section(
-        "Depth from flow and motion",
-        f"Flow with {FLOW_NOISE_PX} px of noise gives depth wherever the camera's motion shows it."
-        " Along the direction of travel it shows nothing, and the confidence says so.",
-        "triangulated.png",
-    )
-    made = f"median of relative errors where confidence > 0.9 ({sure.float().mean():.0%} of pixels)"
-    return section, Figure("triangulated depth", 100 * error[sure].median().item(), "%", made)
-
-
-def _masked(view: AnalyticView, inside: Tensor, folder: Path) -> tuple[Section, list[Figure]]:
-    # Highlights where the wall faces the lamp, and a caption as recorders burn it in.
-    shine = (view.normals[2:] * -1).clamp(min=0) ** 400
-    image = ((view.image + 0.9 * shine) * inside).clamp(0, 1)
-    written, letters = _captioned(image)
-    aperture = find_aperture(written)
-    text = find_text(written, inside=aperture)
-    highlights = find_specular(written, inside=aperture)
-    write_row(
-        [
-            image_panel("image", written),
-            mask_panel("inside the aperture", written, aperture),
-            mask_panel("highlights", written, highlights),
-            mask_panel("burnt-in text", written, text),
-        ],
-        folder / "pictures" / "masks.png",
-    )
-    overlap = (aperture & inside).sum() / (aperture | inside).sum()
-    found = (text & letters).sum() / letters.sum()
-    section = Section(
-        "What must not be used",
-        "The scope's black border, wet highlights and captions are found in the picture itself, so"
-        " that they count neither as wall nor as depth.",
-        "masks.png",
-    )
-    return section, [
-        Figure(
-            "aperture found", 100 * overlap.item(), "% IoU", "against the border that was drawn"
-        ),
-        Figure("text found", 100 * found.item(), "%", "of the letters' pixels"),
+def _depth_figures(errors: list[tuple[float, float, float]]) -> list[Figure]:
+    metric, scaled, delta = np.mean(errors, axis=0)
+    over = f"mean over {len(errors)} frames of {SIZE[0]}x{SIZE[1]}, level {LEVEL}, {BACKBONE}"
+    one = "after one scale a frame (medians)"
+    return [
+        Figure("AbsRel, metric", float(metric), "", over),
+        Figure("AbsRel", float(scaled), "", f"{one}, {over}"),
+        Figure("pixels within a factor of 1.25", 100 * float(delta), "%", f"{one}, {over}"),
     ]
 
 
-def _captioned(image: Tensor) -> tuple[Tensor, Tensor]:
-    layer = Image.new("L", (SIZE[1], SIZE[0]))
-    pen = ImageDraw.Draw(layer)
-    font = ImageFont.load_default(size=15)
-    pen.text((8, 8), "DEMO 00:12:07", fill=255, font=font)
-    pen.text((8, SIZE[0] - 26), "NOT FOR DIAGNOSIS", fill=255, font=font)
-    ink = torch.frombuffer(bytearray(layer.tobytes()), dtype=torch.uint8).reshape(1, *SIZE)
-    share = ink.to(image) / 255
-    return image * (1 - share) + share, share > 0.5
-
-
-def _outside(view: AnalyticView, camera: Camera, inside: Tensor, folder: Path) -> Section:
-    import pyvista  # here: it takes seconds to import, and only this picture needs it
-
-    points = unproject(view.depth_mm, camera)[inside[0]]
-    colours = view.image.movedim(0, -1)[inside[0]]
-    near = points[:, 2] < 110
-    cloud = pyvista.PolyData(points[near].numpy())
-    cloud["colour"] = (colours[near] * 255).byte().numpy()
-    # Without a screen VTK tries one, warns, and then draws off-screen as it was told to.
-    with pyvista.vtk_verbosity("error"):
-        plotter = pyvista.Plotter(off_screen=True, window_size=[1100, 460])
-        plotter.background_color = pyvista.Color("white")
-        plotter.add_mesh(cloud, scalars="colour", rgb=True, point_size=2.5)
-        plotter.camera_position = [(-170, -80, -60), (5, -2, 52), (0, -1, 0)]
-        with written_whole(folder / "pictures" / "points.png") as temporary:
-            plotter.screenshot(temporary)
-        plotter.close()
-    return Section(
-        "The same pixels as points in space",
-        "Every pixel lifted along its own ray and seen from outside, coloured by the image: the"
-        " tube, its polyps, and a gap behind each of them that this view could not see.",
-        "points.png",
+def _wall_figures(wall: Reconstruction, known: KnownCoverage, clip: SyntheticClip) -> list[Figure]:
+    if wall.wall is None:
+        return []
+    rng = np.random.default_rng(0)
+    true = _mesh(clip)
+    seen = true.kept(known.looks > 0)
+    own, whole, part = (
+        Mesh(each.vertices_mm.double().numpy(), each.faces.numpy())
+        for each in (wall.wall, true, seen)
     )
-
-
-def _write_page(folder: Path, sections: list[Section], figures: list[Figure]) -> None:
-    import json
-
-    rows = "".join(
-        f"<tr><td>{escape(f.name)}<td class=n>{f.value:.3g} {escape(f.unit)}<td>{escape(f.made)}"
-        for f in figures
+    there, back = (
+        mesh_errors(own, each, threshold_mm=2.0, points=POINTS, rng=rng) for each in (whole, part)
     )
-    parts = "".join(
-        f'<h2>{escape(s.title)}</h2><p>{escape(s.words)}</p><img src="pictures/{s.picture}"'
-        f' alt="{escape(s.title)}">'
-        for s in sections
+    chamfer = (there["mesh_accuracy_mm"] + back["mesh_completeness_mm"]) / 2
+    made = "fused wall against the mesh, completeness over what was seen; known camera motion"
+    figures = [Figure("Chamfer distance", chamfer, "mm", made)]
+    return [*figures, *_polyp_figures(wall, clip)]
+
+
+def _polyp_figures(wall: Reconstruction, clip: SyntheticClip) -> list[Figure]:
+    drawn = clip.colon.draw.polyps
+    figures = []
+    for number, track in enumerate(wall.polyps, start=1):
+        label = _label(clip, track.frames[len(track.frames) // 2])
+        size = track.size
+        if len(track.frames) < LEAST_LOOKS or label is None or size.size_mm != size.size_mm:
+            continue
+        made = (
+            f"drawn with {drawn[label].size_mm:.1f} mm; {size.words()}; from {len(track.frames)}"
+            " masks, which are the true ones"
+        )
+        figures.append(Figure(f"polyp {number}", size.size_mm, "mm", made))
+    return figures
+
+
+def _label(clip: SyntheticClip, name: str) -> int | None:
+    """Return the number of the polyp that a frame's mask shows most of."""
+    seen = clip.rendering(int(name))
+    count = len(clip.colon.draw.polyps)
+    labels = seen.label[seen.valid & (seen.label > 0) & (seen.label <= count)].long()
+    return int(labels.bincount().argmax()) - 1 if len(labels) else None
+
+
+def _coverage_figure(found: Coverage, true: Coverage) -> Figure:
+    made = (
+        f"estimated {found.seen_share:.1%}, true {true.seen_share:.1%} of the wall beside the"
+        " camera's way"
     )
-    page = _PAGE.format(version=version("colondepth"), rows=rows, parts=parts)
-    with written_whole(folder / "index.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    off = 100 * abs(found.seen_share - true.seen_share)
+    return Figure("coverage is off by", off, "points", made)
+
+
+def _picture(frame: DepthFrame, true_mm: Tensor, path: Path) -> None:
+    known = (true_mm > 0) & frame.usable_mm.bool()
+    far = float(true_mm[known].quantile(0.98)) if bool(known.any()) else 100.0
+    panels = [
+        image_panel(f"frame {frame.name}", frame.image),
+        values_panel("predicted depth", frame.depth_mm, known=known, unit="mm", limits=(0, far)),
+        values_panel("true depth", true_mm, known=known, unit="mm", limits=(0, far)),
+    ]
+    if frame.log_depth_std is not None:
+        unsure = 100 * frame.log_depth_std
+        panels.append(values_panel("how unsure", unsure, known=known, unit="% of depth"))
+    write_row(panels, path)
+
+
+def _write_page(
+    folder: Path, figures: list[Figure], wall: Reconstruction, clip: SyntheticClip
+) -> None:
+    rows = [
+        (
+            escape(each.name),
+            f"<span class=n>{each.value:.3g} {escape(each.unit)}</span>",
+            escape(each.made),
+        )
+        for each in figures
+    ]
+    polyps = "".join(f"<li>{escape(line)}" for line in words_of(wall.polyps)) or "<li>none"
+    depth = "".join(
+        figure(f"pictures/depth_{name}.png", "A frame, what the network says, what is true.")
+        for name in "abc"
+    )
+    body = (
+        f"<h2>Figures of this run</h2>{rows_table(rows)}"
+        f"<h2>Depth</h2>{depth}"
+        "<h2>The wall</h2><p>Fused from the predicted depths along the camera's way. Drag turns,"
+        " the wheel zooms, a double click goes inside."
+        ' <a href="wall/index.html">Its own page</a> has every file.</p>'
+        '<iframe src="wall/viewer.html"></iframe>'
+        "<video src='wall/fly_through.mp4' controls loop muted></video>"
+        "<h2>What was seen, and what was missed</h2>"
+        + figure("pictures/unrolled.png", "Above as estimated from depth, below as it is.")
+        + f"<h2>Polyps</h2><ul>{polyps}</ul>"
+    )
+    lead = (
+        f"Version {version('colondepth')}. A withdrawal through a drawn colon ({clip.name}), made"
+        " and measured on this machine: no data, no network."
+    )
+    write_page(folder / "index.html", title="colondepth demo", lead=escape(lead), body=body)
     answer = {"version": version("colondepth"), "figures": [asdict(f) for f in figures]}
     with written_whole(folder / "figures.json") as temporary:
         temporary.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>colondepth demo</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto;
-        padding: 0 1rem; color: #222; background: #fff; }}
-img {{ width: 100%; height: auto; }}
-h1 {{ margin-bottom: 0; }} h2 {{ margin: 2.2rem 0 0; }}
-p {{ max-width: 50rem; margin: .3rem 0 .8rem; }}
-.warn {{ border-left: 4px solid #e69f00; padding: .3rem .8rem; background: #fff8e8; }}
-table {{ border-collapse: collapse; }} td {{ padding: .2rem 1.2rem .2rem 0; vertical-align: top; }}
-.n {{ white-space: nowrap; font-variant-numeric: tabular-nums; font-weight: 600; }}
-</style></head><body>
-<h1>colondepth demo</h1>
-<p>Version {version}. Made on this machine, from nothing but the program: no data, no network.</p>
-<p class="warn">Research software, not for diagnosis.</p>
-<h2>Figures of this run</h2>
-<table>{rows}</table>
-{parts}
-</body></html>
-"""

@@ -128,6 +128,9 @@ def test_frames_of_one_polyp_are_put_together(clip):
     far[:3, 3] += 100
     tracks.add("c", view["depth_mm"], polyp, world_from_camera=far)
     assert [track.frames for track in tracks.tracks] == [["a", "b"], ["c"]]
+    both = polyp.clone()
+    both[..., 50:60, 60:70] = True
+    assert len(tracks.add("d", view["depth_mm"], both)) == 2
     json.dumps([track.table() for track in tracks.tracks])
 
 

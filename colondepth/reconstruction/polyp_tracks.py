@@ -1,7 +1,8 @@
 """Masks of polyps in many frames: which are of one polyp, and what size they give together.
 
-Two masks are of one polyp if their middles, lifted to the wall, lie within `SAME_MM` of each other.
-Without poses every frame's mask is a polyp of its own.
+Every connected piece of a mask is a polyp. Two pieces are of one polyp if their middles, lifted to
+the wall, lie near each other: depth errs by a share of the distance, so the limit grows with it.
+Without poses every piece is a polyp of its own.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from colondepth.cameras import Camera
@@ -16,7 +18,9 @@ from colondepth.geometry import unproject
 from colondepth.motion import transform
 from colondepth.reconstruction.polyps import PolypSize, combined, polyp_size
 
-SAME_MM = 12.0  # polyps lie farther apart than their own width, seldom nearer
+SAME_MM = 10.0  # polyps lie farther apart than their own width, seldom nearer
+SAME_SHARE = 0.35  # of the distance from the camera, which may count more
+LEAST_PIXELS = 30  # of a piece: smaller ones are crumbs of a mask
 
 
 @dataclass(slots=True)
@@ -60,18 +64,38 @@ class PolypTracks:
         log_depth_std: Tensor | None = None,
         world_from_camera: Tensor | None = None,
         inside: Tensor | None = None,
+    ) -> list[PolypSize]:
+        """Size the pieces of a frame's mask (1, H, W), and put each to the polyp that it shows."""
+        pieces, count = ndimage.label(polyp[0].cpu().numpy())
+        found = []
+        for number in range(1, count + 1):
+            piece = torch.from_numpy(pieces == number)[None]
+            if int(piece.sum()) >= LEAST_PIXELS:
+                found.append(
+                    self._add(name, depth_mm, piece, log_depth_std, world_from_camera, inside)
+                )
+        return found
+
+    def _add(
+        self,
+        name: str,
+        depth_mm: Tensor,
+        polyp: Tensor,
+        log_depth_std: Tensor | None,
+        world_from_camera: Tensor | None,
+        inside: Tensor | None,
     ) -> PolypSize:
-        """Size the mask (1, H, W) of a frame and put it to the polyp that it shows."""
         size = polyp_size(depth_mm, self._camera, polyp, log_depth_std=log_depth_std, inside=inside)
         known = polyp & (depth_mm > 0)
         if not bool(known.any()):
-            place = torch.full((3,), torch.nan, dtype=torch.float64)
+            place, away = torch.full((3,), torch.nan, dtype=torch.float64), 0.0
         else:
             points = unproject(depth_mm.double(), self._camera)[known[0]]
             place = points.median(dim=0).values
+            away = float(place.norm())
             if world_from_camera is not None:
                 place = transform(world_from_camera.double(), place[None])[0]
-        track = self._nearest(place) if world_from_camera is not None else None
+        track = self._nearest(place, away, name) if world_from_camera is not None else None
         if track is None:
             track = PolypTrack(place)
             self.tracks.append(track)
@@ -82,10 +106,13 @@ class PolypTracks:
         track.sizes.append(size)
         return size
 
-    def _nearest(self, place: Tensor) -> PolypTrack | None:
-        away = [float((track.place_mm - place).norm()) for track in self.tracks]
-        near = [k for k, each in enumerate(away) if each < SAME_MM]
-        return self.tracks[min(near, key=lambda k: away[k])] if near else None
+    def _nearest(self, place: Tensor, away_mm: float, name: str) -> PolypTrack | None:
+        """Return the polyp at a place; one frame does not show it twice."""
+        limit = max(SAME_MM, SAME_SHARE * away_mm)
+        others = [track for track in self.tracks if track.frames[-1] != name]
+        off = [float((track.place_mm - place).norm()) for track in others]
+        near = [k for k, each in enumerate(off) if each < limit]
+        return others[min(near, key=lambda k: off[k])] if near else None
 
 
 def words_of(tracks: Sequence[PolypTrack]) -> list[str]:
