@@ -87,6 +87,7 @@ tbody tr:nth-child(even) { background: #f6f6f6; }
 section { overflow-x: auto; }
 figure { margin: 1rem 0; } img, video { width: 100%; height: auto; display: block; }
 img[src^="data:image/svg"] { max-width: 780px; }
+video { max-width: 640px; }
 iframe { width: 100%; height: 520px; border: 1px solid #ccc; }
 @media print {
   body { font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }

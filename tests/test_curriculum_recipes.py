@@ -55,10 +55,11 @@ def test_every_level_and_folder_of_a_stage_comes_in_all_of_its_sizes():
 @pytest.mark.parametrize("name", CLIMBERS)
 def test_a_curriculum_climbs_and_keeps_a_share_of_earlier_levels(name):
     stages = read_recipe(name).stages
-    for number, stage in enumerate(stages[:-1], start=1):
+    for number, stage in enumerate(stages[:6], start=1):
         assert max(stage.levels, key=stage.levels.__getitem__) == str(number)
         assert number == 1 or str(number - 1) in stage.levels
-    assert set(stages[-1].levels) == {"5", "6", "randomised"}
+    assert len(stages) > 6
+    assert all({"5", "6", "randomised"} <= set(stage.levels) for stage in stages[6:])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
-"""The scale of predicted depth, from camera motion that is known in millimetres.
+"""The scale of every frame's predicted depth, from camera motion that is known in millimetres.
 
-A network's depth is right up to a factor that changes slowly from frame to frame. With the true
-factor, a frame warped by depth and motion looks like its neighbour; with another it does not. For
-every frame the mismatch is measured over a range of factors, against frames that stand a share of
-the depth away, and the factor is where the mean mismatch of a stretch of frames is smallest.
-Light moves with the camera, so images are compared by their texture: each is divided by what is
-broad in it.
+A network's depth is right up to a factor that changes from frame to frame. Three things are known
+of the factors, and the most likely ones are found from all of them at once (least squares of logs):
+
+- Neighbouring frames see one wall: reprojected, their depths must agree. This ties the factors of
+  a clip to each other, and leaves what all of them have in common.
+- With the true factor, a frame warped by depth and motion looks like one that stands a share of
+  the depth away. The mismatch is measured over a range of factors, and the mean of a stretch of
+  frames has its bottom at the true one - where there is texture; where there is not, it is flat and
+  counts for nothing. Light moves with the camera, so each image is divided by what is broad in it.
+- The network itself is right on average, within `NETWORK_STD`.
 """
 
 from math import exp, log
@@ -13,19 +17,26 @@ from math import exp, log
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import lsqr
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from colondepth.cameras import Camera
+from colondepth.geometry import reproject
 from colondepth.motion import relative
-from colondepth.warping import warp
+from colondepth.warping import Lookup, sample, warp
 
 FACTORS = np.exp(np.linspace(log(0.4), log(2.5), 37))  # steps of 5 %
 BASELINE = (0.06, 0.35)  # of the median depth: less shows no parallax, more is another view
 STRETCH = 5  # frames to either side that share a factor
 LONGEST_PX = 160  # images are compared at this size
 LEAST_PIXELS = 200
-LEAST_DROP = 0.02  # of the mismatch, from the worst factor to the best: else nothing is known
+LEAST_DROP = 0.35  # of the mismatch, from the worst factor to the best: less is noise
+NETWORK_STD = 0.25  # of the log of a frame's scale
+SEEN_STD = 0.08  # of the factor that the motion shows, from frames of rendered clips
+AGREE_STD = 0.04  # of the ratio of two neighbours' depths
+_TIED = 3  # frames before, to which a frame's depth is tied
 _BROAD_PX = 6.0  # standard deviation of what counts as broad
 _PARTNERS = 2
 
@@ -44,6 +55,8 @@ class MotionScale:
         )
         self._kept: list[tuple[Tensor, Tensor, float]] = []  # texture, pose, median depth
         self._curves: list[NDArray[np.float64] | None] = []
+        self._last: list[tuple[int, Tensor, Tensor]] = []  # number, depth, pose
+        self._ties: list[tuple[int, int, float]] = []  # a frame, one before it, log of their ratio
 
     def add(self, image: Tensor, depth_mm: Tensor, world_from_camera: Tensor) -> None:
         """Take the next frame.
@@ -57,9 +70,15 @@ class MotionScale:
         depth = F.interpolate(depth_mm[None].float(), size, mode="nearest-exact")[0]
         texture = _texture(F.adaptive_avg_pool2d(image.float(), size))
         known = depth > 0
+        number = len(self._curves)
         if int(known.sum()) < LEAST_PIXELS:
             self._curves.append(None)
             return
+        for before, there, pose in self._last:
+            ratio = self._ratio(there, depth, relative(world_from_camera, pose))
+            if ratio is not None:
+                self._ties.append((number, before, ratio))
+        self._last = [*self._last, (number, depth, world_from_camera.double())][-_TIED:]
         middle = float(depth[known].median())
         curves = []
         for other, pose, _ in reversed(self._kept):
@@ -78,20 +97,55 @@ class MotionScale:
             self._kept = [*self._kept, (texture, world_from_camera.double(), middle)][-40:]
 
     def factors(self) -> list[float]:
-        """Return the factor of every frame's depth; 1 for all where the motion shows none."""
+        """Return the factor of every frame's depth; 1 for all where nothing is known of them."""
+        count = len(self._curves)
+        if not count:
+            return []
+        # A row for each thing that is known: sparse, for an hour has thousands of frames.
+        row: list[int] = []
+        column: list[int] = []
+        weight: list[float] = []
+        wanted: list[float] = []
+        for number, shown in enumerate(self._shown()):
+            std = NETWORK_STD if shown is None else SEEN_STD
+            row.append(len(wanted))
+            column.append(number)
+            weight.append(1 / std)
+            wanted.append(0.0 if shown is None else log(shown) / std)
+        for number, before, ratio in self._ties:
+            row += [len(wanted)] * 2
+            column += [number, before]
+            weight += [1 / AGREE_STD, -1 / AGREE_STD]
+            wanted.append(ratio / AGREE_STD)
+        matrix = csr_matrix((weight, (row, column)), shape=(len(wanted), count))
+        return [exp(each) for each in lsqr(matrix, np.array(wanted), atol=1e-9, btol=1e-9)[0]]
+
+    @property
+    def shown(self) -> bool:
+        """Whether the motion shows the scale of any frame."""
+        return any(each is not None for each in self._shown())
+
+    def _shown(self) -> list[float | None]:
+        """Return the factor that the texture of each frame and its neighbours shows."""
         known = [number for number, curve in enumerate(self._curves) if curve is not None]
         if not known:
-            return [1.0] * len(self._curves)
+            return [None] * len(self._curves)
         table = np.stack([curve for curve in self._curves if curve is not None])
         found = []
         for number in range(len(self._curves)):
             near = np.abs(np.array(known) - number) <= STRETCH
             found.append(_lowest(table[near].mean(axis=0)) if near.any() else None)
-        if all(each is None for each in found):
-            return [1.0] * len(found)
-        sure = [n for n, each in enumerate(found) if each is not None]
-        logs = np.interp(range(len(found)), sure, [log(each) for each in found if each is not None])
-        return [exp(each) for each in logs]
+        return found
+
+    def _ratio(self, there: Tensor, here: Tensor, here_from_there: Tensor) -> float | None:
+        """Return the log of by how much `here` is too near, against another frame's depth."""
+        camera = self._camera.to(here)
+        pixels, z, lands = reproject(there, camera, here_from_there.to(here))
+        found, inside = sample(here, pixels, lookup=Lookup.NEAREST)
+        both = lands & inside & (found > 0) & (z > 0)
+        if int(both.sum()) < LEAST_PIXELS:
+            return None
+        return float((z[both] / found[both]).log().median())
 
     def _curve(
         self, texture: Tensor, depth: Tensor, other: Tensor, other_from_own: Tensor
