@@ -11,10 +11,10 @@ from colondepth.console import err, out, print_json, progress, resumable
 
 def bench_reconstruct(
     levels: Annotated[str, typer.Option(help="With commas.")] = "3,5,6",
-    clips: Annotated[int, typer.Option(min=1, help="Of each level.")] = 2,
-    frames: Annotated[int, typer.Option(min=20, help="Of each clip.")] = 120,
-    fps: Annotated[float, typer.Option(help="Frames a second.")] = 6.0,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH.")] = "192x240",
+    clips: Annotated[int, typer.Option(min=1, help="Of each level.")] = 1,
+    frames: Annotated[int, typer.Option(min=20, help="Of each clip.")] = 80,
+    fps: Annotated[float, typer.Option(help="Frames a second.")] = 5.0,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH.")] = "144x180",
     seed: Annotated[int, typer.Option(help="Of the clips.")] = 77,
     backbone: Annotated[str, typer.Option(help="Of `colondepth backbones`.")] = "sfsnet",
     weights: Annotated[Path | None, typer.Option(help="The package's if absent.")] = None,

@@ -146,8 +146,8 @@ def given_motion(
         factors = scale.factors()
         if not scale.shown:
             notes.append(
-                "the motion does not show the scale of the depth, which is the network's own, evened"
-                " out"
+                "the motion does not show the scale of the depth, which is the network's own,"
+                " evened out over the clip"
             )
     return CameraMotion(
         how=how,
