@@ -21,6 +21,7 @@ from torch import Tensor
 
 from colondepth.errors import DataError
 from colondepth.masks import find_aperture, find_specular, find_text
+from colondepth.reconstruction.polyps import PolypSize, polyp_size
 from colondepth.reconstruction.relief import Relief, relief
 from colondepth.remapping import resize_view
 from colondepth.views import MAP_KINDS, Clip, View
@@ -33,8 +34,8 @@ from evaluation.quantities import Quantity
 
 LONGEST_PX = 320
 
-# Every score of an image, in the order of the tables. `relief_mm` has no better end: it is a fact
-# about depth, to be held against what is known of the polyp.
+# Every score of an image, in the order of the tables. `relief_mm` and `size_mm` have no better end:
+# they are facts about depth, to be held against what is known of the polyp.
 SCORES: Mapping[str, Quantity] = {
     "relief_mm": Quantity("height of the polyp above the wall", "mm", lower_is_better=False),
     "relief_to_noise": Quantity(
@@ -61,6 +62,11 @@ SCORES: Mapping[str, Quantity] = {
         "median |log ratio| after changes of the image, mean over them", "", lower_is_better=True
     ),
     "whdr": Quantity("point pairs in the wrong order", "", lower_is_better=True),
+    "size_mm": Quantity(
+        "longest diameter, if camera and depth were right: see sizes.csv",
+        "mm",
+        lower_is_better=False,
+    ),
 }
 
 
@@ -79,6 +85,7 @@ class Measured:
     stability: Stability | None  # None where it was not asked for
     whdr: float
     point_pairs: int
+    size: PolypSize
 
     @property
     def scores(self) -> dict[str, float]:
@@ -96,6 +103,7 @@ class Measured:
             "shading_trivial": self.shading.trivial,
             "stability": nan if self.stability is None else self.stability.mean,
             "whdr": self.whdr,
+            "size_mm": self.size.size_mm,
         }
 
 
@@ -167,6 +175,7 @@ def measure_image(
         else stability(depth_mm, image, camera, usable=inside, predict=predict),
         whdr=wrong,
         point_pairs=count,
+        size=polyp_size(depth_mm, camera, polyp, inside=inside),
     )
 
 

@@ -52,6 +52,7 @@ def etis(
     from colondepth import inference
     from colondepth.cameras import from_file
     from colondepth.data import open_clips
+    from colondepth.reconstruction.polyps import PolypSize
     from evaluation.bench_etis_scores import depth_of
     from evaluation.etis import EtisRun, measure_clips
     from evaluation.etis_files import (
@@ -59,6 +60,7 @@ def etis(
         exclusions_of,
         read_groups,
         write_agreements,
+        write_sizes,
         write_stability,
     )
     from evaluation.etis_meanings import meanings_table
@@ -84,6 +86,7 @@ def etis(
     run, calibrated = EtisRun(), True
     frames: list[FrameScore] = []
     moved: list[tuple[str, Stability]] = []
+    sizes: list[tuple[str, PolypSize]] = []
     drawn: dict[str, Path] = {}
     every = max(1, -(-len(names) // pictures)) if pictures else 0
     with progress() as bar:
@@ -102,6 +105,7 @@ def etis(
                 drawn[f"{measured.clip}, {measured.frame}"] = place / f"{measured.frame}.png"
                 write_picture(measured, place / f"{measured.frame}.png")
             frames.append(FrameScore(clip, measured.frame, measured.scores))
+            sizes.append((measured.frame, measured.size))
             if measured.stability is not None:
                 moved.append((measured.frame, measured.stability))
             bar.advance(task)
@@ -120,6 +124,7 @@ def etis(
     write_report(folder, summary, frames, exclusions, (), pictures=drawn, meanings=meanings)
     write_agreements(folder, run)
     write_stability(folder, moved)
+    write_sizes(folder, sizes)
     if as_json:
         print_json(_answer(summary, run, folder))
     else:

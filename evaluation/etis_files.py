@@ -12,6 +12,7 @@ from colondepth.atomic import written_whole
 from colondepth.errors import DataError
 from colondepth.inference import Predictor
 from colondepth.prediction_folder import file_sha256
+from colondepth.reconstruction.polyps import PolypSize
 from colondepth.weights.files import found
 from evaluation.etis import LONGEST_PX, SCORES, EtisRun
 from evaluation.etis_pairs import AREAS, LEAST_CORRELATION, LEAST_OVERLAP, NEIGHBOURS
@@ -120,3 +121,17 @@ def pairs_in_words() -> str:
         f" {AREAS:g} times as large, images correlated by {LEAST_CORRELATION:g} and masks"
         f" overlapping by {LEAST_OVERLAP:g} after an affinity"
     )
+
+
+def write_sizes(folder: Path, sizes: Sequence[tuple[str, PolypSize]]) -> None:
+    """Write the size of every image's polyp, with its interval and why it is no answer."""
+    with (
+        written_whole(folder / "sizes.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["frame", "size_mm", "low_mm", "high_mm", "height_mm", "shape", "why_not"])
+        for frame, size in sizes:
+            numbers = [size.size_mm, size.low_mm, size.high_mm, size.height_mm]
+            cells = ["" if each != each else f"{each:.2f}" for each in numbers]
+            table.writerow([frame, *cells, size.shape, "; ".join(size.why_not)])
