@@ -43,10 +43,10 @@ UNSURE = 0.5  # a class less likely than that is no answer
 HIDDEN_SHARE, NEARER = 0.25, 0.12  # of the outline has something nearer beside it, by that much
 LOCAL_SHARE = 0.3  # of the scale's standard deviation: between two places of one frame
 # Of log size with true depth and true masks, over views from all sides (`bench polyp-sizes`).
-VIEW_STD = 0.17
+VIEW_STD = 0.19
 # Sizes err by less than a network's std of log depth, which is that of all views and not of walls
 # near by: fitted on other colons than those that the documents tell of (`bench polyp-sizes`).
-SCALE_SHARE = 0.5
+SCALE_SHARE = 0.6
 OUTLINE_PX = 1.0  # standard deviation of an outline drawn by hand or network, at either end
 RIM_SHARE = 0.15  # of the mask's radius counts as rim
 STEEPEST_RIM = 0.1  # of the distance, that the outline may lie farther than a rim's width inside
