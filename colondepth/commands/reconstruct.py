@@ -151,7 +151,6 @@ def reconstruct(
 
 
 VIDEO_FPS = 8.0
-SWEEP_FRAMES, SWEEP_FPS = 60, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +353,7 @@ def _fused(
 
 def _teach(done: "Reconstruction", frames: _Frames) -> None:
     """Make of a single view its own surface, which shows more than a grid of voxels can."""
+    from colondepth.reconstruction.one_view import show_depth
     from colondepth.reconstruction.reconstructing import WALL_FORMS
     from colondepth.reconstruction.surface import view_surface
     from colondepth.reconstruction.surface_files import write_surface
@@ -371,29 +371,7 @@ def _teach(done: "Reconstruction", frames: _Frames) -> None:
         done.notes = [note for note in done.notes if not note.startswith("no wall")]
         for form in WALL_FORMS:
             write_surface(surface, done.folder / f"wall{form}")
-        _show_depth(done, frame)
-
-
-def _show_depth(done: "Reconstruction", frame: "DepthFrame") -> None:
-    """Write what makes the depth of one view visible: places nearby, two eyes, a ball of 5 mm."""
-    from colondepth.films import film
-    from colondepth.images import write_image
-    from colondepth.reconstruction.inserted import insert_ball
-    from colondepth.reconstruction.novel_views import anaglyph, sweep
-
-    view = (frame.image, frame.depth_mm, done.camera)
-    write_image(anaglyph(*view), done.folder / "anaglyph.png")
-    known = frame.depth_mm[0] > 0
-    height, width = known.shape
-    # On the wall nearest to the middle of the picture's lower half.
-    rows, columns = known.nonzero().unbind(dim=1)
-    away = (rows - 0.65 * height).square() + (columns - 0.5 * width).square()
-    at = int(away.argmin())
-    ball = insert_ball(*view, pixel=(int(columns[at]), int(rows[at])))
-    write_image(ball, done.folder / "measured.png")
-    with film(done.folder / "novel_views.mp4", height=height, width=width) as add:
-        for number, picture in enumerate(sweep(*view, frames=SWEEP_FRAMES)):
-            add(picture, number / SWEEP_FPS)
+        show_depth(done, frame)
 
 
 def _tell(done: "Reconstruction") -> None:
