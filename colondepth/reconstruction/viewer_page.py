@@ -24,6 +24,8 @@ canvas { display: block; width: 100%; height: 100%; cursor: grab; touch-action: 
   padding: .5rem; background: #ffffffd8; }
 #colours { height: 10rem; width: 1.4rem; float: left; margin-right: .5rem; }
 #ends { height: 10rem; display: flex; flex-direction: column; justify-content: space-between; }
+@media (max-width: 600px) { #legend { top: auto; bottom: 9rem; transform: none; }
+  #colours, #ends { height: 7rem; } }
 button[aria-pressed=true] { background: #222; color: #fff; }
 [hidden] { display: none !important; }
 </style></head><body>
