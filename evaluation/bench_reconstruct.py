@@ -1,4 +1,4 @@
-"""`colondepth bench reconstruct`: walls of rendered clips against their mesh, in three ways."""
+"""`colondepth bench reconstruct`: walls of rendered clips against their mesh, in four ways."""
 
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,8 @@ def bench_reconstruct(
         return
     shown = (
         "clip", "way", "placed", "chamfer_mm", "completeness_mm", "recall", "precision",
-        "ate_mm", "drift_mm_per_m", "coverage_mae_points", "gap_auc", "ms_a_frame",
+        "ate_mm", "drift_mm_per_m", "scale", "motion_s", "coverage_mae_points", "gap_auc",
+        "ms_a_frame",
     )  # fmt: skip
     _say(f"| {' | '.join(shown)} |")
     _say("|" + " --- |" * len(shown))

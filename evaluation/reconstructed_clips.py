@@ -1,14 +1,17 @@
-"""Walls of rendered clips against their mesh, in three ways.
+"""Walls of rendered clips against their mesh, in four ways.
 
 True depth with true poses proves the fusion; a network's depth with true poses shows what depth is
-worth; a network's depth with odometry is what a video without poses gives. Those walls are laid
-on the truth by the similarity of the camera's paths (Umeyama).
+worth; a network's depth with odometry or with COLMAP is what a video without poses gives. Walls of
+those two are laid on the truth by the similarity of the camera's paths (Umeyama).
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +32,7 @@ POINTS = 200_000  # drawn from each surface
 THRESHOLD_MM = 1.0
 AROUND_MM = 130.0  # of the colon beyond both ends of the camera's way: what a frame may show
 MESH_MM = 0.5  # of the true mesh
-WAYS = ("true depth, true poses", "network, true poses", "network, odometry")
+WAYS = ("true depth, true poses", "network, true poses", "network, odometry", "network, sfm")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +48,13 @@ class Truth:
 def measured(
     clip: "SyntheticClip", predictor: "Predictor", tick: Callable[[], None]
 ) -> list[dict[str, object]]:
-    """Return a row of figures for each of `WAYS`."""
+    """Return a row of figures for each of `WAYS`; without pycolmap not for the last."""
     from colondepth.reconstruction.camera_motion import (
         MotionFrom,
         given_motion,
         odometry_motion,
     )
+    from colondepth.reconstruction.sfm import sfm_motion
 
     given, predicted = [], []
     for number in range(len(clip)):
@@ -64,14 +68,22 @@ def measured(
     poses = list(clip.path.world_from_camera)
     truth = _truth(clip, given)
     rows = []
-    for way, frames in zip(WAYS, (given, predicted, predicted), strict=True):
-        if way == WAYS[2]:
+    for way, frames in zip(WAYS, (given, predicted, predicted, predicted), strict=True):
+        began = time.perf_counter()
+        if way == WAYS[3]:
+            if find_spec("pycolmap") is None:
+                continue
+            with TemporaryDirectory() as folder:
+                motion = sfm_motion(frames, clip.camera, Path(folder) / "sfm", count=len(frames))
+        elif way == WAYS[2]:
             motion = odometry_motion(frames, clip.camera)
         else:
             motion = given_motion(
                 MotionFrom.DATA, poses, frames, clip.camera, fit_scale=way == WAYS[1]
             )
-        rows.append({"clip": clip.name, "way": way, **_judged(frames, motion, clip, truth)})
+        spent_s = time.perf_counter() - began
+        judged = _judged(frames, motion, clip, truth)
+        rows.append({"clip": clip.name, "way": way, "motion_s": spent_s, **judged})
     return rows
 
 
@@ -131,7 +143,8 @@ def _judged(
         coverage = estimated_coverage(surface, found)
     except DataError:
         coverage = None
-    if motion.how is MotionFrom.ODOMETRY:
+    blind = motion.how in (MotionFrom.ODOMETRY, MotionFrom.SFM)
+    if blind:
         try:
             laid = align_points(found, true, with_scale=True)
         except DataError:
@@ -139,6 +152,7 @@ def _judged(
         vertices = laid.apply(vertices)
         off = (laid.apply(found) - true).norm(dim=-1)
         way = float(true.diff(dim=0).norm(dim=-1).sum())
+        row["scale"] = float(laid.scale)
         row["ate_mm"] = float(off.square().mean().sqrt())
         row["drift_mm_per_m"] = 1000 * float(off[-1]) / way if way else nan
     own = Mesh(vertices.numpy(), surface.faces.numpy())
@@ -157,7 +171,7 @@ def _judged(
         "precision": to_true["mesh_precision"],
         "floor_mm": to_true["mesh_floor_mm"],
     }
-    if coverage is not None and motion.how is not MotionFrom.ODOMETRY:
+    if coverage is not None and not blind:
         assert isinstance(truth.known, KnownCoverage)
         real = truth.known.coverage(coverage.wall.line)
         shares = [

@@ -98,7 +98,6 @@ def test_a_single_image_gives_the_wall_of_its_view(clip, tmp_path):
         (("--depth", "none"), "--depth is 'none'"),
         (("--trajectory", "/nowhere.txt"), "does not exist"),
         (("--motion", "data", "--trajectory", "x"), "stands beside"),
-        (("--motion", "sfm", "--depth", "data"), "sfm"),
     ],
 )
 def test_wrong_options_are_answered_in_a_sentence(clip, tmp_path, options, words):
@@ -107,6 +106,19 @@ def test_wrong_options_are_answered_in_a_sentence(clip, tmp_path, options, words
     assert isinstance(result.exception, DataError)
     assert words in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_what_colmap_cannot_place_is_said_and_the_rest_goes_on(clip, tmp_path):
+    """A level 3 wall has no mark that a feature could be."""
+    pytest.importorskip("pycolmap")
+    out = tmp_path / "out"
+    result = run(clip, "--out", out, "--depth", "data", "--no-fly", "--motion", "sfm")
+    assert result.exit_code == 0, result.output
+    assert "could not place any of 14 frames" in result.output
+    assert "no wall" in result.output
+    assert "COLMAP's models" in (out / "README.txt").read_text()
+    again = run(clip, "--out", out, "--depth", "data", "--no-fly", "--motion", "sfm")
+    assert "could not place any of 14 frames" in again.output
 
 
 def test_a_folder_of_other_things_is_left_alone(clip, tmp_path):

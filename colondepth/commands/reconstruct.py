@@ -278,6 +278,7 @@ def _found_motion(
         odometry_motion,
     )
     from colondepth.reconstruction.reconstructing import read_motion, write_motion
+    from colondepth.reconstruction.sfm import sfm_motion
 
     if there := read_motion(folder):
         return there
@@ -295,7 +296,13 @@ def _found_motion(
     if how is MotionFrom.ODOMETRY:
         found = odometry_motion(timed(), clip.camera, tick=tick)
     elif how is MotionFrom.SFM:
-        found = _sfm(timed(), clip.camera, folder / "sfm", tick)
+        found = sfm_motion(
+            frames,
+            clip.camera,
+            folder / "sfm",
+            count=len(clip),
+            tick=lambda share: bar.update(task, completed=share * len(clip)),
+        )
     else:
         if how is MotionFrom.FILE:
             assert trajectory is not None
@@ -312,13 +319,6 @@ def _found_motion(
         times = [view.get("time_s", nan) for view in clip]
     write_motion(folder, found, times)
     return found, times
-
-
-def _sfm(frames: "Iterator[DepthFrame]", camera: Any, folder: Path, tick: Any) -> "CameraMotion":
-    raise DataError(
-        "--motion sfm is not in this version; --motion odometry, or --trajectory with poses that"
-        " another program found"
-    )
 
 
 def _fused(

@@ -29,6 +29,7 @@ _FILES = {
     "anaglyph.png": "a single view for red-cyan glasses",
     "measured.png": "a ball of 5 mm laid on the wall at its depth",
     "depth/": "depth and uncertainty of every frame, as `colondepth predict` writes them",
+    "sfm/": "COLMAP's models, without a unit, for its viewer",
     "reconstruct.json": "the settings; the same command goes on in this folder",
 }
 
