@@ -26,6 +26,7 @@ from synthetic_colons.colon import Colon, build_colon
 from synthetic_colons.electronics import ExposureState, settle
 from synthetic_colons.exposure import automatic_exposure, develop
 from synthetic_colons.ground_truth import flow
+from synthetic_colons.lens_blur import continued
 from synthetic_colons.levels import Level, level
 from synthetic_colons.light import Lamps, draw_lamps
 from synthetic_colons.looks import bake_looks
@@ -211,7 +212,7 @@ class SyntheticClip(Sequence[Frame]):
         own = self.rendering(index)
         forward = self._flow(index, index + 1) if index + 1 < len(self) else (None,) * 3
         back = self._flow(index, index - 1) if index > 0 else (None,) * 3
-        image = self._image(index, own, forward[0])
+        image = self._image(index, own, forward[0], forward[1])
         pose = self._pose(index)[0]
         polyp = (own.label[0] > 0) & (own.label[0] <= len(self.colon.draw.polyps))
         view = View(
@@ -259,17 +260,23 @@ class SyntheticClip(Sequence[Frame]):
         )
         return found[0][0], found[1][0], found[2][0]
 
-    def _image(self, index: int, own: Rendering, forward: Tensor | None) -> Tensor:
+    def _image(
+        self, index: int, own: Rendering, forward: Tensor | None, known: Tensor | None
+    ) -> Tensor:
         if self._sensor is None:
             exposure = automatic_exposure(own.light, inside=own.valid)
             return develop(own.light, exposure)
         seeds = dice(self.level.name, self.seed, self.number, "frame", index)
         draw = self._sensor.with_frame(draw_frames(seeds, 1, self._settings)).to(self.device)
+        # What leaves the picture moves like what is beside it.
+        moving = None
+        if forward is not None and known is not None:
+            moving = continued(forward[None], known[None])
         result = apply_sensor(
             own.light,
             draw,
             depth_mm=own.depth_mm,
-            flow_px=None if forward is None else forward[None],
+            flow_px=moving,
             camera_rays=self._rays.to(own.light),
             exposure=self._exposure(index).log_exposure.exp().to(self.device),
         )

@@ -143,6 +143,33 @@ def along_motion(
     return out if bool(active.all()) else torch.where(active[:, None, None, None], out, light)
 
 
+def continued(light: Tensor, known: Tensor) -> Tensor:
+    """Let light, or flow, go on where it is not known: a pixel takes what is known around it.
+
+    Behind the border of its picture a sensor sees more of the wall, and blur, drops and movement
+    bring that in. It is not rendered; black in its place would show as a shadow of the border.
+
+    Args:
+        light: linear, shape (B, C, H, W).
+        known: bool, shape (B, 1, H, W); where it is False, `light` is replaced.
+    """
+    require_shapes(light=(light, "B C H W"), known=(known, "B 1 H W"))
+    require_bool(known=known)
+    if bool(known.all()):
+        return light
+    # Coarser and coarser means of what is known, and back: a hole takes the finest there is.
+    share = known.to(light)
+    levels = [(light * share, share)]
+    while max(levels[-1][1].shape[-2:]) > 1:
+        levels.append((halved(levels[-1][0]), halved(levels[-1][1])))
+    filled, share = levels.pop()
+    filled = filled / share.clamp(min=torch.finfo(light.dtype).tiny)
+    for sums, share in reversed(levels):
+        there = sums / share.clamp(min=torch.finfo(light.dtype).tiny)
+        filled = torch.where(share > 0, there, doubled(filled, share.shape[-2:]))
+    return filled
+
+
 def binomial(image: Tensor) -> Tensor:
     """Blur with [1 2 1] / 4 along rows and columns."""
     wide = pad(image, (1, 1, 0, 0), mode="replicate")

@@ -24,7 +24,12 @@ from synthetic_colons.electronics import (
     white_noise,
 )
 from synthetic_colons.exposure import automatic_exposure, vignetting
-from synthetic_colons.lens_blur import along_motion, circle_of_confusion_px, defocus
+from synthetic_colons.lens_blur import (
+    along_motion,
+    circle_of_confusion_px,
+    continued,
+    defocus,
+)
 from synthetic_colons.lens_dirt import look_through
 from synthetic_colons.scope_border import from_centre_px
 from synthetic_colons.sensor_draws import SensorDraw
@@ -190,6 +195,8 @@ def _through_lens(
 ) -> Tensor:
     clip, dirt = draw.clip, draw.clip.dirt
     height, width = light.shape[-2:]
+    # Rays behind the border are not followed. Light that is there, a caller's, stays.
+    light = continued(light, (clip.picture_share > 0.5) | (light > 0).any(dim=1, keepdim=True))
     focal_px = clip.focal_px
     if camera_rays is not None:
         require_shapes(camera_rays=(camera_rays, "N H W 3"), depth_mm=(depth_mm, "B 1 H W"))

@@ -245,3 +245,20 @@ def test_interlacing_combs_an_edge_that_moves_and_not_one_that_rests():
     combing = (image[..., ::2, :] - image[..., 1::2, :]).abs().amax(dim=(1, 2, 3))
     assert combing[0].item() == 0
     assert combing[1].item() > 0.3
+
+
+def test_what_is_not_rendered_behind_the_border_throws_no_shadow_into_the_picture():
+    """An even wall that goes by shows no trace of where the followed rays end."""
+    settings = replace(SensorSettings.off(), border_weights=(1, 0, 0, 0), shutter_share=(1.0, 1.0))
+    draw = draw_sensor(generator(), 2, H, W, settings)
+    draw = draw.with_frame(draw_frames(generator(), 2, settings))
+    light = torch.full((2, 3, H, W), 0.3) * (draw.clip.picture_share > 0.5)
+    flow = torch.full((2, 2, H, W), 7.0)
+    depth = torch.full((2, 1, H, W), 20.0)
+    found = apply_sensor(light, draw, depth_mm=depth, flow_px=flow, exposure=torch.ones(2))
+    picture = found.image.where(draw.clip.picture_share == 1, torch.nan)
+    assert not draw.clip.picture_share.bool().all()
+    low, high = (
+        torch.nan_to_num(picture, nan=worst).flatten(1) for worst in (torch.inf, -torch.inf)
+    )
+    assert_close(low.amin(dim=1), high.amax(dim=1))

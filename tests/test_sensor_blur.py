@@ -9,6 +9,7 @@ from synthetic_colons.lens_blur import (
     along_motion,
     binomial,
     circle_of_confusion_px,
+    continued,
     defocus,
     doubled,
     halved,
@@ -129,3 +130,18 @@ def test_drops_move_the_lookup_by_their_shift():
     )
     inner = (image - light)[..., 8 : H - 8, 8 : W - 8]
     assert_close(inner, torch.full_like(inner, -2 * 0.01 + 3 * 0.004), atol=1e-6, rtol=0)
+
+
+def test_light_goes_on_behind_the_border_from_what_is_beside_it():
+    light = ramp()
+    known = torch.zeros(2, 1, H, W, dtype=torch.bool)
+    known[:, :, 6 : H - 6, 8 : W - 8] = True
+    filled = continued(light * known, known)
+    assert_close(filled.where(known, light), light)
+    low, high = light[:, :, 6 : H - 6, 8 : W - 8].aminmax()
+    assert filled.min() >= low - 1e-9
+    assert filled.max() <= high + 1e-9
+    beside = (filled - light)[:, :, 5, 8 : W - 8].abs()
+    assert beside.max() < 0.04  # at a corner; the ramp itself spans 0.6
+    assert continued(light, torch.ones_like(known)) is light
+    assert not continued(light, torch.zeros_like(known)).any()
