@@ -110,7 +110,7 @@ def test_a_guess_reaches_what_lies_too_far_without_one():
     views = [sights(**seen(place)) for place in (START, far)]
     assert max(wrong_by(register(*views, noise=EXACT), START, far)) > 1
     guess = relative(far, START) @ se3_exp(torch.full((6,), 0.03, dtype=torch.float64))
-    assert max(wrong_by(register(*views, noise=EXACT, guess=guess), START, far)) < 0.1
+    assert max(wrong_by(register(*views, noise=EXACT, guesses=[guess]), START, far)) < 0.1
 
 
 def test_views_of_different_places_do_not_agree():

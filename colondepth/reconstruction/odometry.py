@@ -36,7 +36,6 @@ from colondepth.warping import Lookup, sample
 OVERLAP_LEAST = 0.35
 AGREEMENT_LEAST = 0.6
 CORRELATION_LEAST = 0.35
-CORRELATION_SURE = 0.7  # no other guess is tried
 TURN_MOST_RAD = 0.7  # from frame to frame: 40 degrees in a 15th of a second is no endoscope
 # A new keyframe is taken long before the old one is lost.
 KEYFRAME_OVERLAP = 0.7
@@ -173,23 +172,17 @@ class Odometry:
 
     def _registered(self, frame: _Frame, keyframe: _Keyframe) -> Registration | None:
         """Return how the frame stands to the keyframe; None if it cannot be placed."""
-        best: Registration | None = None
-        for guess in (self._last @ self._onward, self._last, keyframe.world_from_camera):
-            found = register(
-                keyframe.sights,
-                frame.sights,
-                noise=self._noise,
-                guess=relative(guess, keyframe.world_from_camera),
-                log_scale=self._log_scale,
-            )
-            world_from_camera = keyframe.world_from_camera @ inverse(found.target_from_source)
-            turn = so3_log(relative(self._last, world_from_camera)[:3, :3]).norm().item()
-            if _fits(found) and turn < TURN_MOST_RAD * (1 + self._missed):
-                if best is None or found.correlation > best.correlation:
-                    best = found
-                if found.correlation > CORRELATION_SURE:
-                    break
-        return best
+        onward = (self._last @ self._onward, self._last, keyframe.world_from_camera)
+        found = register(
+            keyframe.sights,
+            frame.sights,
+            noise=self._noise,
+            guesses=[relative(guess, keyframe.world_from_camera) for guess in onward],
+            log_scale=self._log_scale,
+        )
+        world_from_camera = keyframe.world_from_camera @ inverse(found.target_from_source)
+        turn = so3_log(relative(self._last, world_from_camera)[:3, :3]).norm().item()
+        return found if _fits(found) and turn < TURN_MOST_RAD * (1 + self._missed) else None
 
     def _as_keyframe(self, frame: _Frame) -> _Keyframe:
         known = frame.distance_mm > 0

@@ -32,6 +32,7 @@ STEPS = (15, 12, 12)  # at each level, coarse to fine, at most
 SCALE_STD = 0.15  # by how much the scale of one frame strays from another's
 BLUR_SHARE = 0.08  # of the shorter side: what is wider than that is light, not texture
 JUMP = 1.15  # between neighbours; where depth is farther apart no plane is laid through it
+CORRELATION_SURE = 0.7  # of texture, at half the size: no other guess is tried
 BEHIND = 0.25  # of log distance: farther apart it is another fold
 # Errors of neighbouring pixels are one error: so many pixels count as one when the whole is weighed
 # against what is known of the scale.
@@ -43,7 +44,7 @@ _WHOLE = 0.999
 _GRAZING = 0.2  # cosines below it are the normals' error
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _LEAST_PIXELS = 30  # to solve for seven numbers with some of it left over
-_CONVERGED = 1e-4  # of the distance, and of a radian
+_CONVERGED = 5e-4  # of the distance, and of a radian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ def register(
     target: Sequence[Sight],
     *,
     noise: Noise = PREDICTED,
-    guess: Tensor | None = None,
+    guesses: Sequence[Tensor] = (),
     log_scale: float = 0.0,
 ) -> Registration:
     """Find the motion from source to target.
@@ -128,22 +129,48 @@ def register(
         source: of `sights`.
         target: likewise.
         noise: of the depth that they were made of.
-        guess: of target_from_source (4, 4); none is no motion.
+        guesses: of target_from_source (4, 4); none is no motion. All are followed through the
+            coarser sizes, the one whose texture agrees best to the end.
         log_scale: a guess too, around which the scale may stray by `SCALE_STD`.
     """
-    motion = torch.eye(4) if guess is None else guess
-    motion = motion.to(source[-1].wall.device, torch.float64)
-    scale, prior = log_scale, log_scale
-    for near, far, steps in zip(source, target, STEPS, strict=True):
-        for _ in range(steps):
-            step = _step(near, far, motion, noise=noise, log_scale=scale, prior=prior)
-            if step is None:
-                break
-            motion = nearest_rigid(se3_exp(step[:6]) @ motion)
-            scale += step[6].item()
-            if step[3:6].norm() < _CONVERGED and step[:3].norm() < _CONVERGED * _size(near):
-                break
+    device = source[-1].wall.device
+    starts = [guess.to(device, torch.float64) for guess in guesses] or [
+        torch.eye(4, dtype=torch.float64, device=device)
+    ]
+    arrived: list[Registration] = []
+    for start in starts:
+        motion, scale = start, log_scale
+        for near, far, steps in zip(source[:-1], target[:-1], STEPS[:-1], strict=True):
+            motion, scale = _followed(near, far, motion, scale, noise, log_scale, steps)
+        arrived.append(_judged(source[-2], target[-2], motion, scale))
+        if arrived[-1].correlation > CORRELATION_SURE:
+            break
+    best = max(arrived, key=lambda each: each.correlation)
+    motion, scale = _followed(
+        source[-1], target[-1], best.target_from_source, best.log_scale, noise, log_scale, STEPS[-1]
+    )
     return _judged(source[-1], target[-1], motion, scale)
+
+
+def _followed(
+    source: Sight,
+    target: Sight,
+    motion: Tensor,
+    log_scale: float,
+    noise: Noise,
+    prior: float,
+    steps: int,
+) -> tuple[Tensor, float]:
+    """Return motion and log scale after at most so many steps at one size."""
+    for _ in range(steps):
+        step = _step(source, target, motion, noise=noise, log_scale=log_scale, prior=prior)
+        if step is None:
+            break
+        motion = nearest_rigid(se3_exp(step[:6]) @ motion)
+        log_scale += step[6].item()
+        if step[3:6].norm() < _CONVERGED and step[:3].norm() < _CONVERGED * _size(source):
+            break
+    return motion, log_scale
 
 
 def _sight(image: Tensor, depth_mm: Tensor, std: Tensor | None, camera: Camera) -> Sight:
@@ -257,12 +284,10 @@ def _uphill(camera: Camera, points: Tensor, slopes: Tensor) -> Tensor:
     """Return how texture changes as a point moves, (N, 3), for any lens: by central differences."""
     exact = points.double()
     step = 1e-4 * exact.norm(dim=-1, keepdim=True)  # (N, 1)
-    columns = []
-    for axis in torch.eye(3, dtype=torch.float64, device=points.device):
-        ahead, _ = camera.project(exact + step * axis)
-        behind, _ = camera.project(exact - step * axis)
-        columns.append(((ahead - behind) / (2 * step) * slopes).sum(dim=-1))
-    return torch.stack(columns, dim=-1).to(points)
+    axes = torch.eye(3, dtype=torch.float64, device=points.device)[:, None]  # (3, 1, 3)
+    pixels, _ = camera.project(torch.cat([exact + step * axes, exact - step * axes]))  # (6, N, 2)
+    change = (pixels[:3] - pixels[3:]) / (2 * step)  # (3, N, 2)
+    return (change * slopes).sum(dim=-1).T.to(points)
 
 
 def _judged(source: Sight, target: Sight, motion: Tensor, log_scale: float) -> Registration:
