@@ -37,6 +37,7 @@ from synthetic_colons.sensor import apply_sensor
 from synthetic_colons.sensor_draws import SensorDraw, SensorSettings, draw_frames, draw_sensor
 from synthetic_colons.sight import Sight, sight
 
+SCOPE_FRAMES_PER_S = 30.0  # at which the sensor takes frames, however few of them a clip has
 _KEPT = 4  # renderings: a frame, the one before, the one after, and one to spare
 _REMEMBERED = 8  # frames that the exposure control looks back; its slowest swing is 10
 _SMALL = 8  # how much smaller the pictures of its memory are
@@ -101,7 +102,8 @@ class SyntheticClip(Sequence[Frame]):
             frames: of the clip.
             height: of the images.
             width: of the images.
-            frames_per_s: endoscopes have 25 to 60.
+            frames_per_s: endoscopes have 25 to 60. With fewer, frames are left out; those that stay
+                are exposed no longer.
             device: where frames are rendered.
         """
         if frames < 1:
@@ -271,7 +273,8 @@ class SyntheticClip(Sequence[Frame]):
         # What leaves the picture moves like what is beside it.
         moving = None
         if forward is not None and known is not None:
-            moving = continued(forward[None], known[None])
+            share = min(1.0, self.frames_per_s / SCOPE_FRAMES_PER_S)
+            moving = share * continued(forward[None], known[None])
         result = apply_sensor(
             own.light,
             draw,

@@ -138,3 +138,27 @@ def test_odometry_with_a_cut_makes_pieces_and_says_so(frames):
     placed = found.of_piece(found.largest)
     assert all(found.world_from_camera[k] is not None for k in placed)
     assert len(axis([1.0, 2.0])) == 2
+
+
+def test_poses_of_other_pictures_are_told_from_their_own(frames):
+    own = given_motion(MotionFrom.DATA, POSES, frames, CAMERA, fit_scale=True)
+    assert not any("of this clip" in note for note in own.notes)
+    other = [
+        rigid_motion(
+            so3_exp(torch.tensor([0.05 * math.sin(2 * k), 0.0, 0.1 * k], dtype=torch.float64)),
+            torch.tensor([2 * math.cos(k), -0.5 * k, -2.0 * k], dtype=torch.float64),
+        )
+        for k in range(14)
+    ]
+    foreign = given_motion(MotionFrom.DATA, other, frames, CAMERA, fit_scale=True)
+    assert any("of this clip" in note for note in foreign.notes)
+
+
+def test_a_border_that_goes_along_with_the_camera_does_not_speak_of_scale(frames):
+    covered = torch.zeros(1, 90, 120, dtype=torch.bool)
+    covered[:, 12:78, 16:104] = True
+    scale = MotionScale(CAMERA)
+    for frame, pose in zip(frames, POSES, strict=True):
+        faint = (0.35 + 0.12 * frame.image) * covered
+        scale.add(faint, frame.depth_mm * covered / 1.4, pose)
+    assert (torch.tensor(scale.factors()).log() - math.log(1.4)).abs().max() < 0.05

@@ -149,6 +149,11 @@ def given_motion(
                 "the motion does not show the scale of the depth, which is the network's own,"
                 " evened out over the clip"
             )
+        if scale.foreign:
+            notes.append(
+                "the poses explain the pictures worse than no motion at all would: are they of this"
+                " clip, in this order, and camera to world?"
+            )
     return CameraMotion(
         how=how,
         world_from_camera=tuple(pose.double() for pose in poses),
@@ -183,11 +188,14 @@ def odometry_motion(
     if not lost and count == 1:
         return found
     kept = found.of_piece(found.largest)
-    note = (
-        f"the camera was lost: {lost} of {len(poses)} frames could not be placed, the others make"
-        f" {count} piece{'' if count == 1 else 's'} that stand in no known place to each other; the"
-        f" largest has {len(kept)} frames ({min(kept, default=0)} to {max(kept, default=0)})"
-    )
+    if kept:
+        note = (
+            f"the camera was lost: {lost} of {len(poses)} frames could not be placed, the others"
+            f" make {count} piece{'' if count == 1 else 's'} that stand in no known place to each"
+            f" other; the largest has {len(kept)} frames ({kept[0]} to {kept[-1]})"
+        )
+    else:
+        note = f"none of {len(poses)} frames could be placed: nothing in them to go by"
     return CameraMotion(
         how=found.how,
         world_from_camera=found.world_from_camera,

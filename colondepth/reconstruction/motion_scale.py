@@ -32,6 +32,8 @@ BASELINE = (0.06, 0.35)  # of the median depth: less shows no parallax, more is 
 STRETCH = 5  # frames to either side that share a factor
 LONGEST_PX = 160  # images are compared at this size
 LEAST_PIXELS = 200
+LEAST_PAIRS = 8
+FOREIGN_SHARE = 0.3  # of pairs that no motion explains better: poses of another clip
 LEAST_DROP = 0.35  # of the mismatch, from the worst factor to the best: less is noise
 NETWORK_STD = 0.25  # of the log of a frame's scale
 SEEN_STD = 0.08  # of the factor that the motion shows, from frames of rendered clips
@@ -53,9 +55,12 @@ class MotionScale:
         self._camera = camera.resized(
             *(max(8, round(share * side)) for side in (camera.height, camera.width))
         )
-        self._kept: list[tuple[Tensor, Tensor, float]] = []  # texture, pose, median depth
+        self._kept: list[
+            tuple[Tensor, Tensor, float]
+        ] = []  # texture with its mask, pose, median depth
         self._curves: list[NDArray[np.float64] | None] = []
         self._last: list[tuple[int, Tensor, Tensor]] = []  # number, depth, pose
+        self._worse: list[bool] = []  # of pairs: whether no motion at all explains them better
         self._ties: list[tuple[int, int, float]] = []  # a frame, one before it, log of their ratio
 
     def add(self, image: Tensor, depth_mm: Tensor, world_from_camera: Tensor) -> None:
@@ -68,8 +73,8 @@ class MotionScale:
         """
         size = (self._camera.height, self._camera.width)
         depth = F.interpolate(depth_mm[None].float(), size, mode="nearest-exact")[0]
-        texture = _texture(F.adaptive_avg_pool2d(image.float(), size))
         known = depth > 0
+        texture = _texture(F.adaptive_avg_pool2d(image.float(), size), known)
         number = len(self._curves)
         if int(known.sum()) < LEAST_PIXELS:
             self._curves.append(None)
@@ -125,6 +130,12 @@ class MotionScale:
         """Whether the motion shows the scale of any frame."""
         return any(each is not None for each in self._shown())
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the motion explains the images worse than none would: it is of other images."""
+        known = len(self._worse) >= LEAST_PAIRS and not self.shown
+        return known and float(np.mean(self._worse)) > FOREIGN_SHARE
+
     def _shown(self) -> list[float | None]:
         """Return the factor that the texture of each frame and its neighbours shows."""
         known = [number for number, curve in enumerate(self._curves) if curve is not None]
@@ -161,28 +172,35 @@ class MotionScale:
             self._camera.to(depth).expanded((count,)),
             motion,
         )
-        seen = (lands & (depth > 0)).all(dim=0)[0]  # (H, W)
+        # Where either view has its border or glare there is nothing to compare, or what is there
+        # goes along with the camera.
+        known = (lands & (warped[:, 1:] > _WHOLE)).all(dim=0)[0]
+        seen = known & (texture[1] > 0) & (other[1] > 0)  # (H, W)
         if int(seen.sum()) < LEAST_PIXELS:
             return None
-        off = (warped - texture)[:, 0, seen].abs().clamp(max=_CLIPPED)
+        off = (warped[:, 0] - texture[0])[:, seen].abs().clamp(max=_CLIPPED)
         curve: NDArray[np.float64] = off.mean(dim=1).double().numpy()
+        still = float((other - texture)[0, seen].abs().clamp(max=_CLIPPED).mean())
+        self._worse.append(float(curve.min()) > still)
         return curve
 
 
+_WHOLE = 0.99  # of four pixels that are known
 _CLIPPED = 0.3  # of log texture: what glare and shadows do counts no more than that
 
 
-def _texture(image: Tensor) -> Tensor:
-    """Return the log of a grey image over what is broad in it, (1, H, W)."""
+def _texture(image: Tensor, known: Tensor) -> Tensor:
+    """Return the log of a grey image over what is broad in it, and where it is known, (2, H, W)."""
     grey = image.mean(dim=0, keepdim=True).clamp(min=0.02).log()
     reach = int(3 * _BROAD_PX)
     steps = torch.arange(-reach, reach + 1).to(grey)
     weights = torch.exp(-0.5 * (steps / _BROAD_PX).square())
     weights = weights / weights.sum()
-    padded = F.pad(grey[None], [reach] * 4, mode="replicate")
+    share = known.to(grey)
+    padded = F.pad(torch.stack([grey * share, share]), [reach] * 4, mode="replicate")
     across = F.conv2d(padded, weights[None, None, None, :])
-    broad = F.conv2d(across, weights[None, None, :, None])[0]
-    return grey - broad
+    broad, weight = F.conv2d(across, weights[None, None, :, None])
+    return torch.cat([(grey - broad / weight.clamp(min=1e-6)) * share, share])
 
 
 def _lowest(curve: NDArray[np.float64]) -> float | None:
