@@ -6,7 +6,6 @@ STL, OBJ and VTK's formats are read by PyVista, and are one part without a name.
 
 import json
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colondepth.errors import DataError, MissingExtraError
+from colondepth.errors import DataError
+from colondepth.reconstruction.mesh_reading import BY_PYVISTA, read_mesh
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BY_PYVISTA = (".ply", ".stl", ".obj", ".vtk", ".vtp", ".vtu")
 _MAGIC, _JSON, _BINARY = 0x46546C67, 0x4E4F534A, 0x004E4942  # "glTF", "JSON", "BIN"
 _TRIANGLES = 4  # the primitive mode
 _NUMBERS = {5121: "u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}  # by component type
@@ -58,7 +57,8 @@ def read_ct_mesh(path: Path) -> CtMesh:
         return welded(_read_glb(path))
     if suffix not in BY_PYVISTA:
         raise DataError(f"{path} ends in {suffix!r}; expected .glb, {', '.join(BY_PYVISTA)}")
-    return welded(_read_with_pyvista(path))
+    vertices, faces = read_mesh(path)
+    return welded(CtMesh(vertices, faces, np.zeros(len(faces), np.int64), ("",)))
 
 
 def welded(mesh: CtMesh) -> CtMesh:
@@ -167,23 +167,3 @@ def _numbers(tree: dict[str, Any], binary: bytes, number: int) -> NDArray[Any]:
         raise ValueError("it is shorter than it says")
     own = np.ndarray((count, width), kind, binary, start, (step, kind.itemsize))
     return own if width > 1 else own[:, 0]
-
-
-def _read_with_pyvista(path: Path) -> CtMesh:
-    try:
-        import pyvista  # here: it takes seconds, and a GLB file needs none
-    except ImportError as error:
-        raise MissingExtraError(f"{path.suffix} files need PyVista: pip install pyvista") from error
-    try:
-        with pyvista.vtk_verbosity("off"), warnings.catch_warnings():
-            warnings.simplefilter("error")  # VTK warns of what it cannot read and goes on
-            read: Any = pyvista.read(path)
-            surface = read.extract_surface(algorithm="dataset_surface").triangulate()
-    except (OSError, ValueError, RuntimeError, AttributeError, TypeError, Warning) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a mesh that PyVista can read: {reason}") from error
-    faces = np.asarray(surface.faces, np.int64).reshape(-1, 4)[:, 1:]
-    vertices = np.asarray(surface.points, np.float64)
-    if len(faces) == 0:
-        raise DataError(f"{path} has no triangles")
-    return CtMesh(vertices, faces, np.zeros(len(faces), np.int64), ("",))

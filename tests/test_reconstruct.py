@@ -12,9 +12,11 @@ from colondepth.commands.reconstruct import reconstruct
 from colondepth.errors import DataError
 from colondepth.films import film
 from colondepth.reconstruction.polyp_tracks import PolypTracks
-from colondepth.reconstruction.surface_files import read_surface
+from colondepth.reconstruction.surface import Surface
+from colondepth.reconstruction.surface_files import read_surface, write_surface
 from synthetic_colons.clip_files import ClipOrder, Layout, write_clip
 from synthetic_colons.clips import SyntheticClip
+from synthetic_colons.colon_mesh import colon_mesh
 
 
 def run(*arguments):
@@ -106,6 +108,38 @@ def test_wrong_options_are_answered_in_a_sentence(clip, tmp_path, options, words
     assert isinstance(result.exception, DataError)
     assert words in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_a_known_mesh_is_asked_what_was_seen_of_it(clip, tmp_path):
+    """Whichever way its triangles turn; what the wall of the depth says agrees."""
+    made = SyntheticClip("3", seed=22, frames=14, height=64, width=80, frames_per_s=2)
+    mesh = colon_mesh(made.colon, along_mm=1.0, around=128)
+    shares = []
+    for name, faces in (("in", mesh.faces), ("out", mesh.faces.flip(-1))):
+        path = tmp_path / f"{name}.obj"
+        write_surface(Surface(vertices_mm=mesh.vertices.float(), faces=faces), path)
+        out = tmp_path / name
+        options = ("--depth", "data", "--no-fly", "--mesh", path, "--json")
+        result = run(clip, "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        answer = json.loads(result.output[result.output.index("{") :])
+        shares.append(answer["known_seen_share"])
+        assert abs(answer["known_seen_share"] - answer["seen_share"]) < 0.1  # few, coarse frames
+        assert "coverage_known.json" in (out / "README.txt").read_text()
+    assert shares[0] == shares[1]
+
+
+def test_a_mesh_without_poses_in_its_frame_or_in_metres_is_refused(clip, tmp_path):
+    made = SyntheticClip("3", seed=22, frames=14, height=64, width=80, frames_per_s=2)
+    mesh = colon_mesh(made.colon, along_mm=2.0, around=64)
+    for name, factor in (("mm", 1.0), ("m", 1e-3)):
+        surface = Surface(vertices_mm=mesh.vertices.float() * factor, faces=mesh.faces)
+        write_surface(surface, tmp_path / f"{name}.ply")
+    options = ("--depth", "data", "--no-fly", "--mesh")
+    lost = run(clip, "--out", tmp_path / "a", *options, tmp_path / "mm.ply", "--motion", "sfm")
+    assert "--mesh needs poses" in str(lost.exception)
+    small = run(clip, "--out", tmp_path / "b", *options, tmp_path / "m.ply")
+    assert "both in millimetres" in str(small.exception)
 
 
 def test_what_colmap_cannot_place_is_said_and_the_rest_goes_on(clip, tmp_path):

@@ -1,8 +1,5 @@
 """`colondepth reconstruct`: from a video to the wall, what was seen of it, and polyp sizes."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +9,14 @@ from colondepth.commands.devices import usable_device
 from colondepth.commands.folders import require_folder
 from colondepth.commands.notes import tell_skipped
 from colondepth.commands.predict import network_of, opened, thinned
+from colondepth.commands.reconstruct_input import Frames, found_motion, motion_from, predicted_by
 from colondepth.console import err, out, print_json, progress, resumable
 from colondepth.errors import DataError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from colondepth.prediction_files import FrameFiles
-    from colondepth.reconstruction.camera_motion import CameraMotion, DepthFrame
+    from colondepth.reconstruction.camera_motion import CameraMotion
     from colondepth.reconstruction.reconstructing import Reconstruction
+    from colondepth.reconstruction.surface import Surface
     from colondepth.views import Clip
 
 DEPTHS = ("predicted", "data")
@@ -58,6 +54,12 @@ def reconstruct(
     masks: Annotated[
         Path | None, typer.Option(help="Folder of polyp masks, NAME.png for a frame NAME.")
     ] = None,
+    mesh: Annotated[
+        Path | None,
+        typer.Option(
+            help="The true wall in mm, in the poses' frame: what was seen of it, exactly."
+        ),
+    ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second to take of a video; 8 if absent.")
     ] = None,
@@ -80,6 +82,7 @@ def reconstruct(
     from colondepth.prediction_run import require_size
     from colondepth.reconstruction.reconstructing import (
         add_coverage,
+        add_known_coverage,
         add_pictures,
         require_same_settings,
         summary,
@@ -101,7 +104,7 @@ def reconstruct(
     rate = fps or (VIDEO_FPS if reading.dataset == "video" else None)
     clip = thinned(reading.clips[0], reading, source, rate, skip_bad=skip_bad)
     require_size(clip, source)
-    how = _motion_from(clip, motion, trajectory)
+    how = motion_from(clip, motion, trajectory)
     made: dict[str, Any] = {
         "source": Path(source).name,
         "frames": len(clip),
@@ -112,15 +115,17 @@ def reconstruct(
         "motion": str(how),
         "trajectory": None if trajectory is None else trajectory.name,
         "masks": None if masks is None else masks.name,
+        "mesh": None if mesh is None else mesh.name,
         "voxel (mm)": voxel_mm,
     }
+    known_wall = _known_wall(mesh, how)
     for warning in reading.warnings:
         _note(warning)
     stopped = f"finished stages are in {folder}; the same command goes on from there"
     bar = progress()
     bar.disable = not err.is_terminal
     with bar, resumable(stopped):
-        frames: _Frames
+        frames: Frames
         network = None
         if depth == "predicted":
             network = network_of(
@@ -128,16 +133,19 @@ def reconstruct(
             )
         require_same_settings(folder, made)
         if network is None:
-            frames = _Frames(clip, None, masks)
+            frames = Frames(clip, None, masks)
         else:
-            frames = _Frames(clip, _predicted(network, clip, folder / "depth", source, bar), masks)
-        found, times_s = _found_motion(
+            frames = Frames(clip, predicted_by(network, clip, folder / "depth", source, bar), masks)
+        found, times_s = found_motion(
             clip, frames, folder, how, trajectory, form, mm_per_unit, depth, bar
         )
         done = _fused(clip, frames, folder, found, times_s, made, voxel_mm, bar)
         if len(clip) == 1:
             _teach(done, frames)
         add_coverage(done)
+        if known_wall is not None:
+            task = bar.add_task("Known wall", total=len(clip))
+            add_known_coverage(done, known_wall, frames, tick=lambda: bar.advance(task))
         flying = bar.add_task("Drawing", total=1.0)
         add_pictures(done, fly=fly, tick=lambda share: bar.update(flying, completed=share))
         if done.polyps:
@@ -153,177 +161,22 @@ def reconstruct(
 VIDEO_FPS = 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    """The frames of a clip with their depth; may be gone through more than once."""
-
-    clip: "Clip"
-    files: "Sequence[FrameFiles] | None"  # of predictions; None: depth came with the data
-    masks: Path | None
-
-    def __iter__(self) -> "Iterator[DepthFrame]":
-        from contextlib import closing
-
-        from colondepth.data.prefetch import prefetched
-        from colondepth.reconstruction.camera_motion import DepthFrame
-
-        with closing(prefetched(self.clip)) as views:  # type: ignore[type-var]
-            for number, view in enumerate(views):
-                depth_mm, std, valid = self._depth(number, view)
-                yield DepthFrame(
-                    name=view["frame_id"],
-                    time_s=view.get("time_s", nan),
-                    image=view["image"],
-                    depth_mm=depth_mm,
-                    log_depth_std=std,
-                    valid=valid,
-                    polyp=self._mask(view),
-                    world_from_camera=view.get("world_from_camera"),
-                )
-
-    def _depth(self, number: int, view: Any) -> "tuple[Tensor, Tensor | None, Tensor | None]":
-        if self.files is None:
-            if "depth_mm" not in view:
-                raise DataError(
-                    f"frame {view['frame_id']!r} came without depth; --depth predicted makes it"
-                )
-            given: Tensor = view["depth_mm"]
-            return given, None, view.get("valid")
-        from colondepth.images import read_image
-        from colondepth.prediction_files import read_depth_mm, read_log_depth_std
-
-        files = self.files[number]
-        std = None if files.log_depth_std is None else read_log_depth_std(files.log_depth_std)
-        valid = None if files.valid is None else read_image(files.valid)[:1] > 0.5
-        return read_depth_mm(files.depth), std, valid
-
-    def _mask(self, view: Any) -> "Tensor | None":
-        if self.masks is None:
-            there: Tensor | None = view.get("polyp")
-            return there
-        from colondepth.images import read_image
-
-        path = self.masks / f"{view['frame_id']}.png"
-        if not path.exists():
-            return None
-        mask = read_image(path)[:1] > 0.5
-        if mask.shape[-2:] != view["image"].shape[-2:]:
-            height, width = mask.shape[-2:]
-            raise DataError(
-                f"{path} is {height}x{width}, its frame {view['image'].shape[-2]}x"
-                f"{view['image'].shape[-1]}; expected one size"
-            )
-        return mask
-
-
-def _motion_from(clip: "Clip", motion: str | None, trajectory: Path | None) -> Any:
+def _known_wall(mesh: Path | None, how: Any) -> "Surface | None":
     from colondepth.reconstruction.camera_motion import MotionFrom
+    from colondepth.reconstruction.mesh_reading import read_wall
 
-    if trajectory is not None:
-        if motion is not None:
-            raise DataError("--trajectory stands beside --motion; expected one of them")
-        if not trajectory.exists():
-            raise DataError(f"--trajectory {trajectory} does not exist")
-        return MotionFrom.FILE
-    if len(clip) == 1:
-        return MotionFrom.NONE
-    choices = (MotionFrom.DATA, MotionFrom.ODOMETRY, MotionFrom.SFM)
-    if motion is not None and motion not in choices:
-        raise DataError(f"--motion is {motion!r}, expected {', '.join(choices)}")
-    there = "world_from_camera" in clip[0]
-    if motion is None:
-        return MotionFrom.DATA if there else MotionFrom.ODOMETRY
-    if motion == MotionFrom.DATA and not there:
-        raise DataError("--motion data: the input has no poses; odometry and sfm find them")
-    return MotionFrom(motion)
-
-
-def _predicted(network: Any, clip: "Clip", place: Path, source: str, bar: Any) -> Any:
-    from functools import partial
-
-    from colondepth.prediction_files import MapForm
-    from colondepth.prediction_run import predict_clip
-
-    task = bar.add_task("Depth", total=len(clip))
-    done = predict_clip(
-        network,
-        clip,
-        place,
-        source=Path(source).name,
-        batch_size=1,
-        form=MapForm.PNG,
-        with_valid=True,
-        tick=partial(bar.advance, task),
-    )
-    return done.files
-
-
-def _found_motion(
-    clip: "Clip",
-    frames: _Frames,
-    folder: Path,
-    how: Any,
-    trajectory: Path | None,
-    form: str | None,
-    mm_per_unit: float | None,
-    depth: str,
-    bar: Any,
-) -> "tuple[CameraMotion, list[float]]":
-    import torch
-
-    from colondepth.reconstruction.camera_motion import (
-        MotionFrom,
-        given_motion,
-        motion_from_file,
-        odometry_motion,
-    )
-    from colondepth.reconstruction.reconstructing import read_motion, write_motion
-    from colondepth.reconstruction.sfm import sfm_motion
-
-    if there := read_motion(folder):
-        return there
-    task = bar.add_task("Motion", total=len(clip))
-    times: list[float] = []
-
-    def timed() -> "Iterator[DepthFrame]":
-        for frame in frames:
-            times.append(frame.time_s)
-            yield frame
-
-    def tick() -> None:
-        bar.advance(task)
-
-    if how is MotionFrom.ODOMETRY:
-        found = odometry_motion(timed(), clip.camera, tick=tick)
-    elif how is MotionFrom.SFM:
-        found = sfm_motion(
-            frames,
-            clip.camera,
-            folder / "sfm",
-            count=len(clip),
-            tick=lambda share: bar.update(task, completed=share * len(clip)),
+    if mesh is None:
+        return None
+    if how not in (MotionFrom.DATA, MotionFrom.FILE):
+        raise DataError(
+            f"--mesh needs poses in its own frame, of the data or --trajectory; these are by {how}"
         )
-    else:
-        if how is MotionFrom.FILE:
-            assert trajectory is not None
-            poses = motion_from_file(
-                trajectory, frames=len(clip), form=form, mm_per_unit=mm_per_unit
-            )
-        elif how is MotionFrom.NONE:
-            poses = [torch.eye(4, dtype=torch.float64)]
-        else:
-            poses = [frame["world_from_camera"] for frame in clip]
-        fit = depth == "predicted" and how is not MotionFrom.NONE
-        found = given_motion(how, poses, timed(), clip.camera, fit_scale=fit, tick=tick)
-    if len(times) < len(clip):
-        times = [view.get("time_s", nan) for view in clip]
-    write_motion(folder, found, times)
-    return found, times
+    return read_wall(mesh)
 
 
 def _fused(
     clip: "Clip",
-    frames: _Frames,
+    frames: Frames,
     folder: Path,
     motion: "CameraMotion",
     times_s: list[float],
@@ -351,7 +204,7 @@ def _fused(
     return done
 
 
-def _teach(done: "Reconstruction", frames: _Frames) -> None:
+def _teach(done: "Reconstruction", frames: Frames) -> None:
     """Make of a single view its own surface, which shows more than a grid of voxels can."""
     from colondepth.reconstruction.one_view import show_depth
     from colondepth.reconstruction.reconstructing import WALL_FORMS

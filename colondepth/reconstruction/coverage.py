@@ -24,6 +24,7 @@ from torch import Tensor
 from colondepth.atomic import written_whole
 from colondepth.cameras import Camera
 from colondepth.centre_line import CentreLine
+from colondepth.errors import DataError
 from colondepth.reconstruction.lumen_line import lumen_line
 from colondepth.reconstruction.surface import Surface
 from colondepth.reconstruction.visibility import SEEN_COSINE, SEEN_MM, KnownWall
@@ -129,6 +130,27 @@ class KnownCoverage:
         stretch = passed(line, places)
         made = known_map(self._wall, self.looks, line, stretch)
         return _judged(made, places, np.array(self._times))
+
+
+def facing_the_lumen(wall: Surface, camera: Camera, poses: Sequence[Tensor]) -> Surface:
+    """Return a mesh with its fronts to the cameras: files differ in which way triangles turn.
+
+    Args:
+        wall: of somebody's file.
+        camera: of the views.
+        poses: world_from_camera of some of them, (4, 4) each.
+    """
+    turned = Surface(vertices_mm=wall.vertices_mm, faces=wall.faces.flip(-1))
+    shown = [
+        sum(len(known.shown(camera, pose, farthest_mm=SEEN_MM).face) for pose in poses)
+        for known in (KnownWall(wall), KnownWall(turned))
+    ]
+    if not any(shown):
+        raise DataError(
+            "no camera sees a triangle of the mesh within"
+            f" {SEEN_MM:.0f} mm: are mesh and poses in one frame, and both in millimetres?"
+        )
+    return wall if shown[0] >= shown[1] else turned
 
 
 def estimated_coverage(

@@ -19,7 +19,13 @@ from colondepth.atomic import written_whole
 from colondepth.cameras import Camera
 from colondepth.errors import DataError
 from colondepth.reconstruction.camera_motion import CameraMotion, DepthFrame, MotionFrom
-from colondepth.reconstruction.coverage import Coverage, estimated_coverage, write_coverage
+from colondepth.reconstruction.coverage import (
+    Coverage,
+    KnownCoverage,
+    estimated_coverage,
+    facing_the_lumen,
+    write_coverage,
+)
 from colondepth.reconstruction.fly_through import write_fly_through
 from colondepth.reconstruction.fusion import Fusion
 from colondepth.reconstruction.polyp_tracks import PolypTrack, PolypTracks
@@ -46,6 +52,7 @@ class Reconstruction:
     times_s: list[float]
     wall: Surface | None = None
     coverage: Coverage | None = None
+    known: Coverage | None = None  # of a mesh that was given
     polyps: list[PolypTrack] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)  # name, what it is
@@ -206,6 +213,33 @@ def add_coverage(done: Reconstruction) -> None:
     write_unrolled(done.folder / "unrolled.png", {"estimated from depth": done.coverage})
 
 
+def add_known_coverage(
+    done: Reconstruction,
+    mesh: Surface,
+    frames: Iterable[DepthFrame],
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Follow the rays of every placed frame to a mesh that is known, in the frame of the poses."""
+    poses = [pose for pose in done.motion.world_from_camera if pose is not None]
+    wall = facing_the_lumen(mesh, done.camera, poses[:: max(1, len(poses) // 5)])
+    known = KnownCoverage(wall)
+    for frame, pose, time_s in zip(
+        frames, done.motion.world_from_camera, done.times_s, strict=True
+    ):
+        if pose is not None:
+            inside = frame.depth_mm > 0 if frame.valid is None else frame.valid
+            known.add(done.camera, pose, valid=inside, time_s=time_s)
+        tick()
+    # On the line of the estimate, so that the two can be laid side by side.
+    line = None if done.coverage is None else done.coverage.wall.line
+    done.known = known.coverage(line)
+    write_coverage(done.folder / "coverage_known.json", done.known, made_with=done.made)
+    maps = {"known: rays followed to the mesh": done.known}
+    if done.coverage is not None:
+        maps = {"estimated from depth": done.coverage, **maps}
+    write_unrolled(done.folder / "unrolled.png", maps)
+
+
 def add_pictures(done: Reconstruction, *, fly: bool, tick: Callable[[float], None]) -> None:
     """Write the viewer, the wall from outside and the flight through it."""
     from colondepth.images import write_image
@@ -251,6 +285,7 @@ def summary(done: Reconstruction) -> dict[str, Any]:
         "motion": str(done.motion.how),
         "wall_area_mm2": area,
         "seen_share": None if done.coverage is None else done.coverage.seen_share,
+        "known_seen_share": None if done.known is None else done.known.seen_share,
         "gaps": None
         if done.coverage is None
         else [asdict(gap) for gap in done.coverage.gaps if not gap.open_end],

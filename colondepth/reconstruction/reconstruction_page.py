@@ -19,6 +19,7 @@ _FILES = {
     "wall.obj": "its shape alone, for other programs",
     "wall_piece_N.ply": "walls of other pieces, which stand in no known place to the largest",
     "coverage.json": "what was seen, along the lumen, and every gap with place, area and time",
+    "coverage_known.json": "the same of the mesh that was given, exactly",
     "unrolled.png": "the wall laid flat: seen, seen in one or two frames, missed",
     "polyps.json": "sizes with 95 % intervals, classes, and why there is no answer",
     "trajectory.txt": "where the camera was: t tx ty tz qx qy qz qw, in mm (TUM)",
@@ -76,6 +77,8 @@ def headline(done: Reconstruction) -> str:
             f", {done.coverage.seen_share:.0%} of the wall beside the camera's way seen,"
             f" {missed} gap{'' if missed == 1 else 's'}"
         )
+    if done.known is not None:
+        words += f"; of the known mesh {done.known.seen_share:.0%} is seen"
     guess = "" if done.camera.calibrated else " The camera is a guess, and so is every length."
     return f"{words}.{guess}"
 
@@ -93,6 +96,9 @@ def _parts(done: Reconstruction) -> list[str]:
         )
         if (done.folder / "outside.png").exists():
             parts.append(figure("outside.png", "From outside, in the colours of the frames."))
+    if done.known is not None and done.coverage is None:
+        parts.append("<h2>What was seen</h2><p>Of the known mesh.</p>")
+        parts.append(figure("unrolled.png", "Seen, seen badly and missed, by place."))
     if done.coverage is not None:
         parts.append(
             "<h2>What was seen</h2><p>The stretch that the camera passed, laid flat. How much was"

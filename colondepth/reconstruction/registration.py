@@ -287,7 +287,8 @@ def _uphill(camera: Camera, points: Tensor, slopes: Tensor) -> Tensor:
     axes = torch.eye(3, dtype=torch.float64, device=points.device)[:, None]  # (3, 1, 3)
     pixels, _ = camera.project(torch.cat([exact + step * axes, exact - step * axes]))  # (6, N, 2)
     change = (pixels[:3] - pixels[3:]) / (2 * step)  # (3, N, 2)
-    return (change * slopes).sum(dim=-1).T.to(points)
+    uphill: Tensor = (change * slopes).sum(dim=-1).T.to(points)
+    return uphill
 
 
 def _judged(source: Sight, target: Sight, motion: Tensor, log_scale: float) -> Registration:
