@@ -58,6 +58,20 @@ def test_a_short_way_has_a_line_as_well():
     assert here[0, :2].norm() < 1.0
 
 
+def test_a_short_way_across_the_lumen_still_has_a_line_along_it():
+    """24 mm from wall to wall and 8 along, past a wall of which a half was not seen."""
+    wall, _, angle = tube()
+    wall = wall.kept(angle < 3.2)
+    number = torch.linspace(0, 1, 40).double()
+    places = axis(66 + 8 * number) + torch.stack([24 * number - 12, 5 * number, 0 * number], -1)
+    line = lumen_line(places, wall)
+    _, frame = line.at(torch.tensor([line.length_mm / 2]))
+    forward = torch.linalg.cross(frame[0, :, 0], frame[0, :, 1])
+    assert forward[2].abs() > 0.97  # 14 degrees
+    found = estimated_coverage(wall, places)
+    assert found.seen_share == pytest.approx(3.2 / 6.28, abs=0.08)
+
+
 def test_a_camera_that_stayed_where_it_was_has_no_line():
     with pytest.raises(DataError, match="moved by"):
         lumen_line(wandering(WAY)[:1].expand(30, 3))

@@ -2,8 +2,10 @@
 
 A camera goes back and forth and looks around. Its places are joined where they lie within a lumen's
 width, and the line begins as the shortest way between the two that are farthest apart along it: a
-detour to the wall is cut short, a bend of the colon is not. It is then moved to the middle of the
-wall's cross-sections where there is wall around it, smoothed, and carried on beyond both ends.
+detour to the wall is cut short, a bend of the colon is not. A way that is no longer than a lumen is
+wide may as well go across it: there the line begins straight, in the direction that the wall's
+normals are upright to. It is then moved to the middle of the wall's cross-sections where there is
+wall around it, smoothed, and carried on beyond both ends.
 """
 
 import numpy as np
@@ -32,6 +34,8 @@ _HOP_MM, _HOP_COST = 30.0, 1.2  # across a lumen and not into the next bend, who
 _SLAB_MM, _REACH_MM = 3.0, 45.0  # a section is half as thick to either side; no lumen is wider
 _BINS, _FEWEST_BINS = 24, 14  # of angle: with fewer that have wall, the middle is not known
 _ROUNDS = 5
+_SHORT_MM = 60.0  # of a way: shorter, its direction is no longer that of the lumen
+_PLAIN = 0.5  # of the normals' spread along an axis to the next: above it they tell of none
 
 
 def lumen_line(places_mm: Tensor, wall: Surface | None = None) -> CentreLine:
@@ -43,8 +47,11 @@ def lumen_line(places_mm: Tensor, wall: Surface | None = None) -> CentreLine:
     """
     require_shapes(places_mm=(places_mm, "T 3"))
     require_finite(places_mm=places_mm)
-    way = _smoothed(_trimmed(_spread(_way(places_mm.double().cpu().numpy()))))
+    places = places_mm.double().cpu().numpy()
+    way = _smoothed(_trimmed(_spread(_way(places))))
     if wall is not None and len(wall.faces):
+        if np.linalg.norm(np.diff(way, axis=0), axis=1).sum() < _SHORT_MM:
+            way = _along_the_wall(way, places, wall)
         points = wall.vertices_mm.double().cpu().numpy()
         tree = cKDTree(points)
         for _ in range(_ROUNDS):
@@ -84,6 +91,24 @@ def _way(places: Points) -> Points:
     if when[0] > when[1]:
         found.reverse()
     return kept[found]
+
+
+def _along_the_wall(way: Points, places: Points, wall: Surface) -> Points:
+    """Return a straight way along the axis of the wall around it; the way itself without one."""
+    middle = way.mean(axis=0)
+    centres = wall.vertices_mm.double().cpu().numpy()[wall.faces.cpu().numpy()].mean(axis=1)
+    near = np.linalg.norm(centres - middle, axis=1) < _REACH_MM
+    normals = wall.normals().double().cpu().numpy()[near]
+    weights = wall.areas_mm2().double().cpu().numpy()[near]
+    spread, axes = np.linalg.eigh((normals * weights[:, None]).T @ normals)
+    if spread[0] > _PLAIN * spread[1]:
+        return way
+    axis = axes[:, 0] * (1.0 if axes[:, 0] @ (way[-1] - way[0]) >= 0 else -1.0)
+    along = (places - middle) @ axis
+    low, high = along.min(), along.max()
+    if high - low < SHORTEST_MM:
+        return way
+    return _spread(middle + np.linspace(low, high, 4)[:, None] * axis)
 
 
 def _spread(way: Points) -> Points:

@@ -38,8 +38,6 @@ from colondepth.trajectories import Trajectory, TrajectoryForm, write_trajectory
 SCHEMA = 1
 SETTINGS, MOTION, REPORT = "reconstruct.json", "motion.json", "index.html"
 LEAST_PIECE = 10  # frames of a piece besides the largest that is fused as well
-# With less of the wall seen, the guess at the rest was 10 to 20 points off on rendered clips.
-LITTLE_SEEN = 0.4
 WALL_FORMS = (".ply", ".glb", ".stl", ".obj")
 
 
@@ -209,11 +207,6 @@ def add_coverage(done: Reconstruction) -> None:
     except DataError as error:
         done.notes.append(f"no coverage: {error}")
         return
-    if done.coverage.seen_share < LITTLE_SEEN:
-        done.notes.append(
-            f"only {done.coverage.seen_share:.0%} of the wall beside the way was seen: how much"
-            " more of it there is, and with it that share, is a guess"
-        )
     if done.coverage.turns_back:
         done.notes.append("the lumen's line comes near to itself: coverage there mixes two bends")
     write_coverage(done.folder / "coverage.json", done.coverage, made_with=done.made)
