@@ -46,7 +46,8 @@ class ComparedFigure:
     @property
     def better(self) -> str:
         """Return "A" or "B" where the difference is significant, else nothing."""
-        if isnan(self.p_family) or self.p_family >= SIGNIFICANT:
+        unclear = isnan(self.p_family) or self.p_family >= SIGNIFICANT
+        if unclear or not self.quantity.ranks:
             return ""
         return "A" if (self.paired.difference < 0) == self.quantity.lower_is_better else "B"
 

@@ -48,7 +48,7 @@ SCORES: Mapping[str, Quantity] = {
         "breaks of normals on the mask's border, F", "", lower_is_better=False
     ),
     "border_f_chance": Quantity(
-        "F of calling every pixel a break, a control", "", lower_is_better=False
+        "F of calling every pixel a break, a control", "", lower_is_better=False, ranks=False
     ),
     "shading": Quantity("correlation of relit depth and image", "", lower_is_better=False),
     "shading_detail": Quantity("the same without what is broad in both", "", lower_is_better=False),
@@ -56,7 +56,7 @@ SCORES: Mapping[str, Quantity] = {
         "lead over flat, mirrored and another image's depth", "", lower_is_better=False
     ),
     "shading_trivial": Quantity(
-        "correlation of 1/sqrt(luminance), a control", "", lower_is_better=False
+        "correlation of 1/sqrt(luminance), a control", "", lower_is_better=False, ranks=False
     ),
     "stability": Quantity(
         "median |log ratio| after changes of the image, mean over them", "", lower_is_better=True
@@ -66,6 +66,7 @@ SCORES: Mapping[str, Quantity] = {
         "longest diameter, if camera and depth were right: see sizes.csv",
         "mm",
         lower_is_better=False,
+        ranks=False,
     ),
 }
 

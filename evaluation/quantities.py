@@ -10,3 +10,4 @@ class Quantity:
     words: str
     unit: str
     lower_is_better: bool
+    ranks: bool = True  # False: a control or a description, no value of which is better

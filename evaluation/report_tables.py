@@ -281,8 +281,10 @@ def numbers_alike(*values: float) -> tuple[str, ...]:
 
 
 def in_words(quantity: Quantity) -> str:
-    """Return a quantity with its unit and which way is better."""
+    """Return a quantity with its unit and which way is better, if any is."""
     unit = f" ({quantity.unit})" if quantity.unit else ""
+    if not quantity.ranks:
+        return f"{quantity.words}{unit}"
     return f"{quantity.words}{unit}, {'lower' if quantity.lower_is_better else 'higher'} is better"
 
 

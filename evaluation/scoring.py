@@ -10,7 +10,7 @@ reason only if `skip_bad` says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isinf
 from typing import Protocol as Promise
@@ -54,9 +54,7 @@ def quantities(protocol: Protocol) -> dict[str, Quantity]:
     for alignment in protocol.beside:
         for name in BESIDE:
             words = f"{every[name].words}, aligned by {alignment}"
-            ordered[_beside(name, alignment)] = Quantity(
-                words, every[name].unit, every[name].lower_is_better
-            )
+            ordered[_beside(name, alignment)] = replace(every[name], words=words)
     return ordered
 
 

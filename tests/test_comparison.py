@@ -60,6 +60,8 @@ def test_a_better_network_is_found_better_in_every_quantity(tmp_path):
     # Clips differ far more among each other than networks do: only pairs can show it.
     assert first.a.high > first.b.low
     assert (first.better, second.better) == ("A", "A")
+    control = replace(first, quantity=replace(first.quantity, ranks=False))
+    assert control.better == ""
     # Two quantities that are one: all of them together are as likely as one is.
     assert first.p_family == first.paired.p_value == 2 / 2**10
 
