@@ -82,6 +82,16 @@ def test_the_way_is_found_in_millimetres(camera, tmp_path):
     assert shares[-1] <= 1
 
 
+def test_the_same_frames_give_the_same_way(tmp_path):
+    frames = frames_of(PINHOLE)
+    ways = []
+    for _ in range(3):
+        found = sfm_motion(frames, PINHOLE, tmp_path / "sfm", count=len(POSES))
+        ways.append(places(found, found.of_piece(found.largest)))
+    assert torch.equal(ways[0], ways[1])
+    assert torch.equal(ways[0], ways[2])
+
+
 def test_a_frame_whose_depth_is_of_another_scale_gets_its_factor(tmp_path):
     factors = [1.3 if k == 5 else 0.8 if k == 7 else 1.0 for k in range(len(POSES))]
     frames = frames_of(PINHOLE, factors=factors)

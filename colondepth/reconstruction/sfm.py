@@ -129,9 +129,8 @@ def _mapped(
     reader.camera_params = f"{fx},{fy},{cx + 0.5},{cy + 0.5}"
     extraction = colmap.FeatureExtractionOptions()
     extraction.use_gpu = False
+    extraction.num_threads = 1  # with more, here and below, the same pictures give another answer
     extraction.sift.peak_threshold = 0.002  # mucosa is faint
-    with colmap.Database.open(database):
-        pass
     names = [_name(number) for number in range(count)]
     for first in range(0, count, _CHUNK):
         colmap.extract_features(
@@ -145,7 +144,10 @@ def _mapped(
         tick(0.2 + 0.2 * min(first + _CHUNK, count) / count)
     matching = colmap.FeatureMatchingOptions()
     matching.use_gpu = False
-    colmap.match_sequential(database, matching_options=matching)
+    matching.num_threads = 1
+    verification = colmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = 1
+    colmap.match_sequential(database, matching_options=matching, verification_options=verification)
     tick(0.6)
     best: list[_Piece] = []
     for attempt, angle in enumerate(FIRST_ANGLES_DEG):
@@ -185,7 +187,9 @@ def _pipeline(colmap: Any, first_angle_deg: float) -> Any:
     """Return how COLMAP maps: for a camera that is known, and goes along a tube."""
     options = colmap.IncrementalPipelineOptions()
     options.random_seed = 1
-    options.num_threads = 1  # with more, the same pictures give another answer
+    options.num_threads = 1
+    options.mapper.random_seed = 1
+    options.triangulation.random_seed = 1
     options.min_model_size = LEAST_FRAMES
     options.ba_refine_focal_length = False
     options.ba_refine_extra_params = False
