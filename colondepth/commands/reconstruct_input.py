@@ -151,19 +151,21 @@ def found_motion(
     task = bar.add_task("Motion", total=len(clip))
     times: list[float] = []
 
-    def timed() -> "Iterator[DepthFrame]":
-        for frame in frames:
-            times.append(frame.time_s)
-            yield frame
+    class Timed:  # may be gone through more than once, as `frames`
+        def __iter__(self) -> "Iterator[DepthFrame]":
+            times.clear()
+            for frame in frames:
+                times.append(frame.time_s)
+                yield frame
 
     def tick() -> None:
         bar.advance(task)
 
     if how is MotionFrom.ODOMETRY:
-        found = odometry_motion(timed(), clip.camera, tick=tick)
+        found = odometry_motion(Timed(), clip.camera, tick=tick)
     elif how is MotionFrom.SFM:
         found = sfm_motion(
-            frames,
+            Timed(),
             clip.camera,
             folder / "sfm",
             count=len(clip),
@@ -180,7 +182,7 @@ def found_motion(
         else:
             poses = [frame["world_from_camera"] for frame in clip]
         fit = depth == "predicted" and how is not MotionFrom.NONE
-        found = given_motion(how, poses, timed(), clip.camera, fit_scale=fit, tick=tick)
+        found = given_motion(how, poses, Timed(), clip.camera, fit_scale=fit, tick=tick)
     if len(times) < len(clip):
         times = [view.get("time_s", nan) for view in clip]
     write_motion(folder, found, times)

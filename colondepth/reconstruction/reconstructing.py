@@ -210,7 +210,6 @@ def add_coverage(done: Reconstruction) -> None:
     if done.coverage.turns_back:
         done.notes.append("the lumen's line comes near to itself: coverage there mixes two bends")
     write_coverage(done.folder / "coverage.json", done.coverage, made_with=done.made)
-    write_unrolled(done.folder / "unrolled.png", {"estimated from depth": done.coverage})
 
 
 def add_known_coverage(
@@ -234,17 +233,16 @@ def add_known_coverage(
     line = None if done.coverage is None else done.coverage.wall.line
     done.known = known.coverage(line)
     write_coverage(done.folder / "coverage_known.json", done.known, made_with=done.made)
-    maps = {"known: rays followed to the mesh": done.known}
-    if done.coverage is not None:
-        maps = {"estimated from depth": done.coverage, **maps}
-    write_unrolled(done.folder / "unrolled.png", maps)
 
 
 def add_pictures(done: Reconstruction, *, fly: bool, tick: Callable[[float], None]) -> None:
-    """Write the viewer, the wall from outside and the flight through it."""
+    """Write the wall laid flat, the viewer, the wall from outside and the flight through it."""
     from colondepth.images import write_image
     from colondepth.reconstruction.surface_pictures import surface_picture
 
+    maps = {"estimated from depth": done.coverage, "known: rays followed to the mesh": done.known}
+    if there := {title: coverage for title, coverage in maps.items() if coverage is not None}:
+        write_unrolled(done.folder / "unrolled.png", there)
     if done.wall is None:
         return
     numbers = done.motion.of_piece(done.motion.largest)
