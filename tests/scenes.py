@@ -5,10 +5,17 @@ from torch import Tensor
 
 from colondepth.cameras import Camera
 from colondepth.data.c3vd import CF_HQ190L
+from synthetic_colons.analytic import Plane, Tube
 
 H, W, FX, FY, CX, CY = 36, 48, 40.0, 44.0, 23.3, 17.6
 
 C3VD = CF_HQ190L
+
+# A tube that is closed at its far end, both aslant.
+BLIND_TUBE = (
+    Tube(point_mm=(3, -2, 0), along=(0.1, -0.05, 1), radius_mm=20),
+    Plane(point_mm=(0, 0, 140), across=(0.2, 0.1, 1)),
+)
 
 
 def cameras() -> dict[str, Camera]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lumens_with_holes import axis
+from scenes import BLIND_TUBE
 
 from colondepth.cameras import Camera
 from colondepth.errors import DataError
@@ -17,13 +18,9 @@ from colondepth.reconstruction.camera_motion import (
 )
 from colondepth.reconstruction.motion_scale import MotionScale
 from colondepth.trajectories import Trajectory, TrajectoryForm, write_trajectory
-from synthetic_colons.analytic import Plane, Tube, look
+from synthetic_colons.analytic import look
 
 CAMERA = Camera.pinhole(fx=80.0, fy=76.0, cx=58.5, cy=45.0, height=90, width=120)
-SCENE = (
-    Tube(point_mm=(3, -2, 0), along=(0.1, -0.05, 1), radius_mm=20),
-    Plane(point_mm=(0, 0, 140), across=(0.2, 0.1, 1)),
-)
 POSES = [
     rigid_motion(
         so3_exp(torch.tensor([0.01 * k, 0.02 * math.sin(k), 0.0], dtype=torch.float64)),
@@ -45,7 +42,7 @@ def painted(view, motion):
 
 @pytest.fixture(scope="module")
 def frames():
-    views = [(look(SCENE, CAMERA, motion), motion) for motion in POSES]
+    views = [(look(BLIND_TUBE, CAMERA, motion), motion) for motion in POSES]
     return [
         DepthFrame(
             name=str(k),

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from scenes import BLIND_TUBE
 from torch.nn import functional as F  # noqa: N812
 
 from colondepth.cameras import Camera
@@ -10,17 +11,13 @@ from colondepth.errors import MissingExtraError
 from colondepth.motion import align_points, rigid_motion, so3_exp
 from colondepth.reconstruction.camera_motion import DepthFrame
 from colondepth.reconstruction.sfm import sfm_motion
-from synthetic_colons.analytic import Plane, Tube, look
+from synthetic_colons.analytic import look
 
 pytest.importorskip("pycolmap")
 
 PINHOLE = Camera.pinhole(fx=130.0, fy=130.0, cx=99.5, cy=79.5, height=160, width=200)
 FISHEYE = Camera.fisheye(
     fx=110.0, fy=110.0, cx=99.5, cy=79.5, distortion=(0.02, 0, 0, 0), height=160, width=200
-)
-SCENE = (
-    Tube(point_mm=(3, -2, 0), along=(0.1, -0.05, 1), radius_mm=20),
-    Plane(point_mm=(0, 0, 140), across=(0.2, 0.1, 1)),
 )
 POSES = [
     rigid_motion(
@@ -44,7 +41,7 @@ def spotted(world):
 def frames_of(camera, *, factors=None, blank=False):
     made = []
     for k, motion in enumerate(POSES):
-        view = look(SCENE, camera, motion)
+        view = look(BLIND_TUBE, camera, motion)
         rays = camera.rays(camera.height, camera.width)
         world = rays * view.distance_mm[0][..., None] @ motion[:3, :3].T + motion[:3, 3]
         grey = torch.full(world.shape[:2], 0.5) if blank else spotted(world)
